@@ -1,0 +1,44 @@
+// Contract of fetching pieces from one parent: a link per parent and task; what the parent holds is pushed, pieces are asked for.
+import type { Bitfield } from '../../shared/bitfield.ts'
+import type { Digest } from '../../shared/digest.ts'
+import type { Geometry } from '../../shared/piece.ts'
+import type { Candidate, HostId } from '../../shared/protocol/messages.ts'
+
+/** What a link tells its session, always asynchronously and never after `onClose`. */
+export interface LinkListener {
+  /** The parent holds more: `link.have` has grown by these. */
+  onHave(pieces: readonly number[]): void
+  /** The link is over; running fetches have been rejected with the same error. Called once. */
+  onClose(error: Error): void
+}
+
+/** One parent's offer of one task. Links to the same host share its connection and stream. */
+export interface ParentLink {
+  readonly host: HostId
+  /** Pieces the parent says it holds; grows. */
+  readonly have: Bitfield
+  /** Pieces asked for and not yet answered. */
+  readonly pending: number
+  /**
+   * Fetches one piece into `into`, whose length is exactly the piece's. `into` is written until the promise settles, then never again, also after an abort.
+   * The bytes are NOT verified here. Several fetches may run at once; the parent answers in order.
+   * @throws PantalaError PARENT_SILENT | PARENT_GONE | PARENT_REFUSED | PARENT_PROTOCOL, or the signal's reason
+   */
+  fetch(piece: number, into: Uint8Array, signal: AbortSignal): Promise<void>
+  /** Unsubscribes; the connection stays for others and goes when idle. */
+  close(): void
+}
+
+export interface PieceFetcher {
+  /**
+   * Dials (or reuses) the parent's connection and subscribes to the task.
+   * @throws PantalaError PARENT_SILENT | PARENT_GONE | PARENT_REFUSED | PARENT_PROTOCOL, or the signal's reason
+   */
+  connect(
+    parent: Candidate,
+    digest: Digest,
+    geometry: Geometry,
+    listener: LinkListener,
+    signal: AbortSignal,
+  ): Promise<ParentLink>
+}
