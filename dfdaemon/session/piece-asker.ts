@@ -1,0 +1,170 @@
+// Keeps a session's parents busy: asks them for the pieces the picker chooses, verifies what comes, asks again where one is slow.
+import type { Bitfield } from '../../shared/bitfield.ts'
+import type { Clock } from '../../shared/clock.ts'
+import { isPantalaError, PantalaError, toPantalaError } from '../../shared/errors.ts'
+import { type Geometry, pieceLength } from '../../shared/piece.ts'
+import { hashPiece } from '../../shared/piece-hash.ts'
+import type { HostId } from '../../shared/protocol/messages.ts'
+import type { ParentLink } from '../fetch/piece-fetcher.ts'
+import type { BufferPool } from './buffer-pool.ts'
+import type { ParentSet } from './parent-set.ts'
+import type { PieceHashes } from './piece-hashes.ts'
+import { pickPieces } from './piece-picker.ts'
+import { type PieceRequest, PieceRequests } from './piece-requests.ts'
+
+/** Bytes asked of one parent and not yet received, at most; at least two pieces, so that one is under way while one lands. */
+const LINK_WINDOW_BYTES = 12 * 1024 * 1024
+
+export interface AskerInit {
+  readonly geometry: Geometry
+  readonly signal: AbortSignal
+  readonly hashes: PieceHashes
+  /** Pieces held; undefined before the blob is open and after the session is over. */
+  have(): Bitfield | undefined
+  /** True for pieces that come by another way (the source). */
+  isElsewhere(piece: number): boolean
+  /** Pieces that readers wait for. */
+  urgent(): Iterable<number>
+  /** Stores a piece whose hash was checked; the buffer may be reused when the promise settles. */
+  land(piece: number, bytes: Buffer, hash: Uint8Array, host: HostId): Promise<void>
+  onCorrupt(piece: number, host: HostId): void
+  /** This host's own fault (its disk); the session can't go on. */
+  onBroken(error: PantalaError): void
+}
+
+export class PieceAsker {
+  readonly #parents: ParentSet
+  readonly #pool: BufferPool
+  readonly #clock: Clock
+  readonly #random: () => number
+  readonly #init: AskerInit
+  readonly #requests = new PieceRequests()
+  readonly #windowPieces: number
+  #askDue = false
+  #inLine = false
+
+  constructor(
+    components: { parents: ParentSet; pool: BufferPool; clock: Clock; random: () => number },
+    init: AskerInit,
+  ) {
+    this.#parents = components.parents
+    this.#pool = components.pool
+    this.#clock = components.clock
+    this.#random = components.random
+    this.#init = init
+    this.#windowPieces = Math.max(2, Math.floor(LINK_WINDOW_BYTES / init.geometry.pieceSize))
+  }
+
+  /** Pieces asked for and not landed. */
+  get requested(): number {
+    return this.#requests.size
+  }
+
+  get idle(): boolean {
+    return this.#requests.size === 0
+  }
+
+  /** Looks for pieces to ask for, once this turn of the event loop is over. */
+  askSoon(): void {
+    if (this.#askDue || this.#init.signal.aborted) return
+    this.#askDue = true
+    queueMicrotask(() => {
+      this.#askDue = false
+      this.#ask()
+    })
+  }
+
+  /** Asks idle parents for pieces that others are slow with. */
+  askOverdueAgain(): void {
+    const nowMs = this.#clock.monotonic()
+    for (const link of this.#parents.links) {
+      if (link.pending > 0) continue
+      for (const piece of this.#requests.overdueFor(link.host, nowMs)) {
+        if (!link.have.has(piece)) continue
+        this.#request(link, piece)
+        break
+      }
+    }
+  }
+
+  stop(reason: Error): void {
+    this.#requests.abortAll(reason)
+  }
+
+  #ask(): void {
+    const have = this.#init.have()
+    const { links } = this.#parents
+    if (have === undefined || links.length === 0) return
+    const { hashes } = this.#init
+    const room = this.#pool.roomFor(this.#init.geometry.pieceSize)
+    const picks = pickPieces({
+      pieces: have.length,
+      offers: links.map(link => ({ have: link.have, room: this.#windowPieces - link.pending })),
+      wanted: piece =>
+        !have.has(piece) &&
+        hashes.known.has(piece) &&
+        !this.#requests.has(piece) &&
+        !this.#init.isElsewhere(piece),
+      urgent: [...this.#init.urgent()],
+      picksMax: Math.max(room, 1),
+      random: this.#random,
+    })
+    if (picks.length > 0 && room === 0) {
+      void this.#standInLine()
+      return
+    }
+    for (const pick of picks) this.#request(links[pick.offer]!, pick.piece)
+  }
+
+  /** All buffers are out with other sessions: waits for its turn, then looks again. */
+  async #standInLine(): Promise<void> {
+    if (this.#inLine) return
+    this.#inLine = true
+    try {
+      const loan = await this.#pool.lend(this.#init.geometry.pieceSize, this.#init.signal)
+      loan.giveBack()
+      this.askSoon()
+    } catch {
+      // The session ended meanwhile.
+    } finally {
+      this.#inLine = false
+    }
+  }
+
+  #request(link: ParentLink, piece: number): void {
+    const loan = this.#pool.tryLend(this.#init.geometry.pieceSize)
+    if (loan === undefined) return
+    const request = this.#requests.add(piece, link.host, this.#clock.monotonic())
+    const bytes = loan.buffer.subarray(0, pieceLength(this.#init.geometry, piece))
+    void this.#fetch(link, request, bytes).finally(() => {
+      loan.giveBack()
+      this.askSoon()
+    })
+  }
+
+  async #fetch(link: ParentLink, request: PieceRequest, bytes: Buffer): Promise<void> {
+    const { piece } = request
+    const { hashes } = this.#init
+    try {
+      await link.fetch(piece, bytes, request.abort.signal)
+      if (this.#init.have()?.has(piece) !== false) return
+      const hash = hashPiece(bytes)
+      if (!hashes.matches(piece, hash)) {
+        this.#init.onCorrupt(piece, link.host)
+        throw new PantalaError('PIECE_CORRUPT', { detail: `piece ${piece} from ${link.host}` })
+      }
+      this.#requests.abortOthers(
+        piece,
+        request,
+        new PantalaError('DEADLINE_PASSED', { detail: 'landed from another parent' }),
+      )
+      await this.#init.land(piece, bytes, hash, link.host)
+    } catch (error) {
+      if (request.abort.signal.aborted || this.#init.signal.aborted) return
+      if (isPantalaError(error) && error.entry.blame === 'self') this.#init.onBroken(error)
+      else this.#parents.giveUp(link.host, toPantalaError(error, 'PARENT_GONE'))
+    } finally {
+      this.#requests.remove(request)
+    }
+  }
+}

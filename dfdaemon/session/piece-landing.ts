@@ -1,0 +1,105 @@
+// Where a session's pieces land: stored at their offset, hashed in order for the whole digest, reported; the last one settles the blob.
+import type { Digest } from '../../shared/digest.ts'
+import { PantalaError } from '../../shared/errors.ts'
+import { type Geometry, pieceCount, pieceLength, pieceOffset } from '../../shared/piece.ts'
+import { hashPiece } from '../../shared/piece-hash.ts'
+import type { HostId } from '../../shared/protocol/messages.ts'
+import type { SchedulerClient } from '../scheduler/scheduler-client.ts'
+import type { BlobHandle } from '../store/blob-store.ts'
+import { BlobVerifier } from './blob-verifier.ts'
+import type { Loan } from './buffer-pool.ts'
+
+/** Where a piece came from: the source, a parent, or (undefined) the supernode's own answer. */
+export type PieceOrigin = 'source' | HostId | undefined
+
+export interface LandingInit {
+  readonly digest: Digest
+  readonly geometry: Geometry
+  readonly handle: BlobHandle
+  lendBuffer(): Promise<Loan>
+  /** A piece is stored and may be read and shared. */
+  onLanded(piece: number, bytes: number, origin: PieceOrigin): void
+  /** All pieces are stored and the whole digest was checked; if it matches, the blob is committed. */
+  onWhole(matches: boolean): void
+  /** Reading back or committing failed. */
+  onBroken(error: unknown): void
+}
+
+export class PieceLanding {
+  readonly #scheduler: Pick<SchedulerClient, 'report'>
+  readonly #init: LandingInit
+  readonly #verifier: BlobVerifier
+  #settling = false
+
+  constructor(components: { scheduler: Pick<SchedulerClient, 'report'> }, init: LandingInit) {
+    this.#scheduler = components.scheduler
+    this.#init = init
+    const { handle } = init
+    this.#verifier = new BlobVerifier(
+      {
+        read: (position, into) => handle.read(position, into),
+        readable: piece => handle.stat.have.has(piece),
+        lendBuffer: () => init.lendBuffer(),
+      },
+      { digest: init.digest, geometry: init.geometry },
+    )
+  }
+
+  /**
+   * Stores a piece that matched `hash`. The bytes may be reused when the promise settles.
+   * @throws PantalaError STORE_FULL | STORE_FAILED
+   */
+  async land(piece: number, bytes: Buffer, hash: Uint8Array, origin: PieceOrigin): Promise<void> {
+    const { handle, digest } = this.#init
+    if (handle.stat.have.has(piece)) return
+    const stored = handle.writePiece(piece, bytes, hash)
+    // Hashing goes on here while the write is under way on another thread.
+    this.#verifier.offer(piece, bytes)
+    await stored
+    const fromSource = origin === 'source'
+    this.#scheduler.report({
+      digest,
+      pieces: [piece],
+      ...(fromSource ? { hashes: Uint8Array.from(hash) } : {}),
+      fromSourceBytes: fromSource ? bytes.byteLength : 0,
+      parents: fromSource || origin === undefined ? [] : [{ host: origin, bytes: bytes.byteLength }],
+    })
+    this.#init.onLanded(piece, bytes.byteLength, origin)
+    this.settle()
+  }
+
+  /** Lands a small blob that came whole from the supernode. @throws PantalaError SOURCE_LENGTH_WRONG, and as `land` */
+  async landContent(content: Uint8Array): Promise<void> {
+    const { geometry } = this.#init
+    if (content.byteLength !== geometry.size) {
+      throw new PantalaError('SOURCE_LENGTH_WRONG', {
+        detail: `${content.byteLength} bytes from the supernode`,
+      })
+    }
+    const bytes = Buffer.from(content.buffer, content.byteOffset, content.byteLength)
+    for (let piece = 0; piece < pieceCount(geometry); piece++) {
+      const start = pieceOffset(geometry, piece)
+      const slice = bytes.subarray(start, start + pieceLength(geometry, piece))
+      await this.land(piece, slice, hashPiece(slice), undefined)
+    }
+    if (geometry.size === 0) this.settle()
+  }
+
+  /** Hashes what can be hashed; when nothing is missing, checks the whole and commits. */
+  settle(): void {
+    const { handle } = this.#init
+    if (!handle.stat.have.isFull) {
+      this.#verifier.catchUp().catch(error => this.#init.onBroken(error))
+      return
+    }
+    if (this.#settling) return
+    this.#settling = true
+    this.#checkWhole().catch(error => this.#init.onBroken(error))
+  }
+
+  async #checkWhole(): Promise<void> {
+    const matches = await this.#verifier.matches()
+    if (matches) await this.#init.handle.commit()
+    this.#init.onWhole(matches)
+  }
+}

@@ -1,0 +1,84 @@
+// Decides which pieces to ask of which parent next: what a reader waits for first, then rarest first. Pure; asks nothing itself.
+import type { Bitfield } from '../../shared/bitfield.ts'
+
+/** What one parent offers, and how many more requests it may be given now. */
+export interface Offer {
+  readonly have: Bitfield
+  readonly room: number
+}
+
+export interface PickQuestion {
+  readonly pieces: number
+  readonly offers: readonly Offer[]
+  /** True for pieces that are neither held nor asked for, and whose hash is known. */
+  wanted(piece: number): boolean
+  /** Pieces that readers wait for, most urgent first; they may be unwanted or offered by nobody. */
+  readonly urgent: readonly number[]
+  /** How many picks at most (free buffers). */
+  readonly picksMax: number
+  /** Uniform in [0, 1). */
+  random(): number
+}
+
+/** `offer` is an index into the question's offers. */
+export interface Pick {
+  readonly piece: number
+  readonly offer: number
+}
+
+/**
+ * Urgent pieces come first, the others by how few parents offer them, ties in random order so that hosts that start together ask for
+ * different pieces. Each pick goes to the parent with the most room left.
+ */
+export function pickPieces(question: PickQuestion): Pick[] {
+  const { offers, picksMax } = question
+  const rooms = offers.map(offer => offer.room)
+  let roomLeft = Math.min(
+    picksMax,
+    rooms.reduce((sum, room) => sum + room, 0),
+  )
+  if (roomLeft <= 0) return []
+
+  const picks: Pick[] = []
+  const taken = new Set<number>()
+  const give = (piece: number): void => {
+    const offer = roomiestHolder(offers, rooms, piece)
+    if (offer === undefined) return
+    rooms[offer]!--
+    roomLeft--
+    taken.add(piece)
+    picks.push({ piece, offer })
+  }
+
+  for (const piece of question.urgent) {
+    if (roomLeft > 0 && !taken.has(piece) && question.wanted(piece)) give(piece)
+  }
+  if (roomLeft <= 0) return picks
+
+  const ranked: Array<{ piece: number; holders: number; tie: number }> = []
+  for (let piece = 0; piece < question.pieces; piece++) {
+    if (taken.has(piece) || !question.wanted(piece)) continue
+    let holders = 0
+    for (const offer of offers) if (offer.have.has(piece)) holders++
+    if (holders > 0) ranked.push({ piece, holders, tie: question.random() })
+  }
+  ranked.sort((a, b) => a.holders - b.holders || a.tie - b.tie)
+  for (const { piece } of ranked) {
+    if (roomLeft <= 0) break
+    give(piece)
+  }
+  return picks
+}
+
+function roomiestHolder(
+  offers: readonly Offer[],
+  rooms: readonly number[],
+  piece: number,
+): number | undefined {
+  let best: number | undefined
+  for (let index = 0; index < offers.length; index++) {
+    if (rooms[index]! <= 0 || !offers[index]!.have.has(piece)) continue
+    if (best === undefined || rooms[index]! > rooms[best]!) best = index
+  }
+  return best
+}

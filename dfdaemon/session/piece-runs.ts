@@ -1,0 +1,18 @@
+// Runs of consecutive pieces that are not held.
+import type { Bitfield } from '../../shared/bitfield.ts'
+import type { PieceRun } from '../../shared/protocol/messages.ts'
+
+/** The parts of `within` that `have` lacks, in rising order, each as long as can be; all of it if nothing is known to be held. */
+export function* missingRuns(have: Bitfield | undefined, within: PieceRun): Generator<PieceRun> {
+  const end = within.first + within.count
+  let first: number | undefined
+  for (let piece = within.first; piece <= end; piece++) {
+    const missing = piece < end && !(have?.has(piece) ?? false)
+    if (missing) {
+      first ??= piece
+    } else if (first !== undefined) {
+      yield { first, count: piece - first }
+      first = undefined
+    }
+  }
+}

@@ -1,0 +1,39 @@
+// What a session is made of: the parts it works with, and what each one is told.
+import type { Clock } from '../../shared/clock.ts'
+import type { Digest } from '../../shared/digest.ts'
+import type { Logger } from '../../shared/logger.ts'
+import type { Geometry } from '../../shared/piece.ts'
+import type { Finish, SourceRef } from '../../shared/protocol/messages.ts'
+import type { PieceFetcher } from '../fetch/piece-fetcher.ts'
+import type { SourceFetcher } from '../fetch/source-fetcher.ts'
+import type { SchedulerClient } from '../scheduler/scheduler-client.ts'
+import type { BlobStore } from '../store/blob-store.ts'
+import type { BufferPool } from './buffer-pool.ts'
+
+export interface SessionMetrics {
+  countBlobBytes(from: 'source' | 'peer', bytes: number): void
+  countPieceRejected(reason: string): void
+}
+
+export interface SessionComponents {
+  readonly store: BlobStore
+  readonly scheduler: SchedulerClient
+  readonly pieces: PieceFetcher
+  readonly source: SourceFetcher
+  readonly pool: BufferPool
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly metrics: SessionMetrics
+  random(): number
+}
+
+export interface SessionInit {
+  readonly digest: Digest
+  readonly geometry: Geometry
+  readonly source: SourceRef
+  /** False for a session that only runs a grant and has no reader yet. */
+  readonly register: boolean
+  /** How long a session without readers goes on, in ms. */
+  readonly lingerMs: number
+  onEnd(outcome: Finish['outcome']): void
+}

@@ -1,0 +1,212 @@
+// All running sessions, one per digest: readers join them, grants go to them, complete blobs are read from the store without one.
+import type { Digest } from '../../shared/digest.ts'
+import { isPantalaError, PantalaError } from '../../shared/errors.ts'
+import { BLOB_BYTES_MAX, type Geometry, geometryFor } from '../../shared/piece.ts'
+import type { Grant } from '../../shared/protocol/messages.ts'
+import type { SourceClient } from '../../shared/source/source-client.ts'
+import type { BlobHandle } from '../store/blob-store.ts'
+import { BlobReader, type ReadableBlob } from './blob-reader.ts'
+import { BlobSession } from './blob-session.ts'
+import type { BlobRequest, Blobs, OpenBlob } from './blobs.ts'
+import { openPassThrough } from './pass-through.ts'
+import type { SessionComponents } from './session-components.ts'
+
+export interface SessionTableInit {
+  /** Sessions at the same time, at most; more are refused with OVERLOADED. */
+  readonly sessionsMax: number
+  /** How long a session without readers goes on, in ms, so that a client that was cut finds it when it comes back. */
+  readonly lingerMs: number
+}
+
+export class SessionTable implements Blobs {
+  readonly #c: SessionComponents & { readonly registry: SourceClient }
+  readonly #init: SessionTableInit
+  readonly #sessions = new Map<Digest, BlobSession>()
+  #stopping = false
+
+  constructor(components: SessionComponents & { readonly registry: SourceClient }, init: SessionTableInit) {
+    this.#c = components
+    this.#init = init
+  }
+
+  get size(): number {
+    return this.#sessions.size
+  }
+
+  /** Progress of all sessions, for people. */
+  describe(): ReturnType<BlobSession['describe']>[] {
+    return [...this.#sessions.values()].map(session => session.describe())
+  }
+
+  async open(request: BlobRequest, signal: AbortSignal): Promise<OpenBlob> {
+    signal.throwIfAborted()
+    const cached = await this.#openComplete(request.digest, signal)
+    if (cached !== undefined) return cached
+    const size = this.#sessions.get(request.digest)?.geometry.size ?? (await this.length(request, signal))
+    if (size > BLOB_BYTES_MAX) return this.#openPassThrough(request, size)
+    try {
+      return await this.#openSession(request, size, signal)
+    } catch (error) {
+      if (!isPantalaError(error, 'STORE_FULL') && !isPantalaError(error, 'STORE_FAILED')) throw error
+      this.#c.logger.warn(
+        { err: error.message, digest: request.digest },
+        'store can’t take the blob; passing it through',
+      )
+      return this.#openPassThrough(request, size)
+    }
+  }
+
+  async length(request: BlobRequest, signal: AbortSignal): Promise<number> {
+    const known = request.size ?? this.#c.store.stat(request.digest)?.size
+    if (known !== undefined) return known
+    const { source, digest } = request
+    if (this.#c.scheduler.connected) {
+      try {
+        const ask = { kind: 'blob-length', source, reference: digest, accept: [] } as const
+        return (await this.#c.scheduler.relay(ask, signal)).length
+      } catch (error) {
+        if (!isPantalaError(error) || error.entry.blame !== 'supernode') throw error
+      }
+    }
+    return this.#c.registry.blobLength(source, digest, signal)
+  }
+
+  /** Runs a grant, in the blob's session or in a new one without readers. */
+  acceptGrant(grant: Grant): void {
+    if (this.#stopping || this.#c.store.stat(grant.digest)?.complete === true) {
+      this.#c.scheduler.grantFailed(grant.digest, grant.runs, new PantalaError('SHUTTING_DOWN'))
+      return
+    }
+    const geometry = { size: grant.size, pieceSize: grant.pieceSize }
+    const session =
+      this.#sessions.get(grant.digest) ?? this.#startSession(grant.digest, geometry, grant.source, false)
+    session.acceptGrant(grant)
+  }
+
+  /** Ends all sessions; their readers are cut. */
+  stop(): void {
+    this.#stopping = true
+    for (const session of [...this.#sessions.values()]) session.abandon(new PantalaError('SHUTTING_DOWN'))
+  }
+
+  async #openComplete(digest: Digest, signal: AbortSignal): Promise<OpenBlob | undefined> {
+    if (this.#c.store.stat(digest)?.complete !== true) return undefined
+    const handle = await this.#c.store.open(digest, signal)
+    if (handle === undefined) return undefined
+    if (!handle.stat.complete) {
+      await handle.close()
+      return undefined
+    }
+    return openStored(handle)
+  }
+
+  async #openSession(request: BlobRequest, size: number, signal: AbortSignal): Promise<OpenBlob> {
+    const session =
+      this.#sessions.get(request.digest) ??
+      this.#startSession(request.digest, geometryFor(size), request.source, true)
+    const seat = session.join()
+    try {
+      await withSignal(session.ensureRegistered(), signal)
+      await firstBytes(session, signal)
+    } catch (error) {
+      seat.leave()
+      throw error
+    }
+    return {
+      size: session.geometry.size,
+      from: 'swarm',
+      read: (offset, length) =>
+        new BlobReader(session, {
+          offset,
+          length,
+          onPosition: piece => seat.moveTo(piece),
+          onEnd: () => seat.leave(),
+        }),
+      close: () => seat.leave(),
+    }
+  }
+
+  #startSession(
+    digest: Digest,
+    geometry: Geometry,
+    source: BlobRequest['source'],
+    register: boolean,
+  ): BlobSession {
+    if (this.#stopping) throw new PantalaError('SHUTTING_DOWN')
+    if (this.#sessions.size >= this.#init.sessionsMax) {
+      throw new PantalaError('OVERLOADED', { detail: `${this.#sessions.size} blobs are being fetched` })
+    }
+    const session: BlobSession = new BlobSession(this.#c, {
+      digest,
+      geometry,
+      source,
+      register,
+      lingerMs: this.#init.lingerMs,
+      onEnd: () => {
+        if (this.#sessions.get(digest) === session) this.#sessions.delete(digest)
+      },
+    })
+    this.#sessions.set(digest, session)
+    return session
+  }
+
+  #openPassThrough(request: BlobRequest, size: number): OpenBlob {
+    const { source, digest } = request
+    return {
+      size,
+      from: 'swarm',
+      read: (offset, length) => openPassThrough(this.#c.source, { source, digest, size, offset, length }),
+      close: () => {},
+    }
+  }
+}
+
+/** Reads a complete blob straight from the store. */
+function openStored(handle: BlobHandle): OpenBlob {
+  const blob: ReadableBlob = {
+    geometry: handle.stat,
+    complete: true,
+    has: () => true,
+    read: (position, into) => handle.read(position, into),
+    wait: () => () => {},
+  }
+  const close = (): void => {
+    handle.close().catch(() => {})
+  }
+  return {
+    size: handle.stat.size,
+    from: 'cache',
+    read: (offset, length) => new BlobReader(blob, { offset, length, onEnd: close }),
+    close,
+  }
+}
+
+/** Resolves when some piece has landed or the blob is complete; a blob of one piece is checked as a whole first. */
+function firstBytes(session: BlobSession, signal: AbortSignal): Promise<void> {
+  const { size, pieceSize } = session.geometry
+  const [what, there] =
+    size <= pieceSize ? (['whole', session.complete] as const) : (['any', session.hasAny] as const)
+  if (there) return Promise.resolve()
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => {
+      stopWaiting()
+      reject(signal.reason)
+    }
+    const done = (settle: () => void) => (): void => {
+      signal.removeEventListener('abort', onAbort)
+      settle()
+    }
+    const stopWaiting = session.wait(what, done(resolve), error => done(() => reject(error))())
+    signal.addEventListener('abort', onAbort, { once: true })
+  })
+}
+
+/** Waits for `promise` no longer than the signal lasts; the work itself goes on for others. */
+function withSignal<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  if (signal.aborted) return Promise.reject(signal.reason)
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => reject(signal.reason)
+    signal.addEventListener('abort', onAbort, { once: true })
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort))
+  })
+}
