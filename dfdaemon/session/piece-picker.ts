@@ -32,7 +32,7 @@ export interface Pick {
  */
 export function pickPieces(question: PickQuestion): Pick[] {
   const { offers, picksMax } = question
-  const rooms = offers.map(offer => offer.room)
+  const rooms = offers.map(offer => Math.max(0, offer.room))
   let roomLeft = Math.min(
     picksMax,
     rooms.reduce((sum, room) => sum + room, 0),
