@@ -1,0 +1,141 @@
+// A session table over doubles: memory store, scripted supernode, parents and source. Tells what happened; nothing real is asked.
+import { randomBytes } from 'node:crypto'
+import type { Readable } from 'node:stream'
+import { pino } from 'pino'
+import { BufferPool } from '../../dfdaemon/session/buffer-pool.ts'
+import { SessionTable } from '../../dfdaemon/session/session-table.ts'
+import { Bitfield } from '../../shared/bitfield.ts'
+import { systemClock } from '../../shared/clock.ts'
+import { type Digest, digestOf } from '../../shared/digest.ts'
+import { type Geometry, geometryFor, pieceCount, pieceLength, pieceOffset } from '../../shared/piece.ts'
+import { hashPiece } from '../../shared/piece-hash.ts'
+import type { Grant, PieceRun, Registered } from '../../shared/protocol/messages.ts'
+import type { SourceClient } from '../../shared/source/source-client.ts'
+import { MemoryBlobStore } from '../doubles/memory-blob-store.ts'
+import { MemoryScheduler } from '../doubles/memory-scheduler.ts'
+import { type ParentManner, ScriptedParent, ScriptedParents } from '../doubles/scripted-parents.ts'
+import { ScriptedSource } from '../doubles/scripted-source.ts'
+
+const source = { registry: 'reg.test', repository: 'team/app' }
+
+export interface StageInit {
+  /** Blob length in bytes; pieces are 1 MiB. */
+  readonly size?: number
+  readonly lingerMs?: number
+  readonly digest?: Digest
+}
+
+export function setStage(init: StageInit = {}) {
+  const blob = randomBytes(init.size ?? 4 * 1024 * 1024 + 333)
+  const digest = init.digest ?? digestOf(blob)
+  const geometry: Geometry = geometryFor(blob.byteLength)
+  const pieces = pieceCount(geometry)
+  const scheduler = new MemoryScheduler()
+  const store = new MemoryBlobStore()
+  const parents = new ScriptedParents()
+  const registry = new ScriptedSource(blob)
+  const counted = { source: 0, peer: 0, rejected: [] as string[] }
+  const pool = new BufferPool({ clock: systemClock }, { bytesMax: 64 * 1024 * 1024 })
+  const table = new SessionTable(
+    {
+      store,
+      scheduler,
+      pieces: parents,
+      source: registry,
+      registry: { blobLength: async () => blob.byteLength } as unknown as SourceClient,
+      pool,
+      clock: systemClock,
+      logger: pino({ level: 'silent' }),
+      random: Math.random,
+      metrics: {
+        countBlobBytes: (from, bytes) => {
+          counted[from] += bytes
+        },
+        countPieceRejected: reason => {
+          counted.rejected.push(reason)
+        },
+      },
+    },
+    { sessionsMax: 8, lingerMs: init.lingerMs ?? 20 },
+  )
+  scheduler.onGrant = grant => table.acceptGrant(grant)
+
+  const hashOf = (piece: number): Uint8Array => {
+    const start = pieceOffset(geometry, piece)
+    return hashPiece(blob.subarray(start, start + pieceLength(geometry, piece)))
+  }
+  const all = [...Array(pieces).keys()]
+  const hashesOf = (which: readonly number[]): Uint8Array => Buffer.concat(which.map(hashOf))
+
+  return {
+    blob,
+    digest,
+    geometry,
+    pieces,
+    all,
+    scheduler,
+    store,
+    parents,
+    registry,
+    counted,
+    pool,
+    table,
+
+    parent(host: string, which: Iterable<number>, manner: ParentManner = 'honest'): ScriptedParent {
+      const parent = new ScriptedParent(host, blob, geometry, which, manner)
+      parents.add(parent)
+      return parent
+    },
+
+    /** The supernode's answer with these hashes and parents. */
+    answer(hashed: readonly number[], from: readonly ScriptedParent[]): Partial<Registered> {
+      const known = new Bitfield(pieces)
+      for (const piece of hashed) known.add(piece)
+      return {
+        hashed: known.bytes,
+        hashes: hashesOf([...known.pieces()]),
+        parents: from.map(parent => parent.candidate),
+      }
+    },
+
+    tellHashes(which: readonly number[]): void {
+      scheduler.pushHashes(digest, which, hashesOf(which))
+    },
+
+    grant(runs: readonly PieceRun[]): void {
+      const grant: Grant = { type: 'grant', digest, ...geometry, source, runs }
+      scheduler.pushGrant(grant)
+    },
+
+    open(signal = AbortSignal.timeout(10_000)) {
+      return table.open({ digest, source, size: blob.byteLength }, signal)
+    },
+
+    /** Pulls the range (default: all) to the end. */
+    async pull(offset = 0, length = blob.byteLength - offset): Promise<Buffer> {
+      const open = await this.open()
+      return readAll(open.read(offset, length))
+    },
+
+    told<K extends MemoryScheduler['told'][number]['told']>(kind: K) {
+      return scheduler.told.filter(
+        (message): message is Extract<typeof message, { told: K }> => message.told === kind,
+      )
+    },
+  }
+}
+
+export async function readAll(stream: Readable): Promise<Buffer> {
+  const chunks: Buffer[] = []
+  for await (const chunk of stream) chunks.push(chunk as Buffer)
+  return Buffer.concat(chunks)
+}
+
+/** Waits until `condition` holds, looking each turn of the event loop; fails after `timeoutMs`. */
+export async function until(condition: () => boolean, timeoutMs = 5000): Promise<void> {
+  const deadline = performance.now() + timeoutMs
+  while (!condition()) {
+    if (performance.now() > deadline) throw new Error(`waited ${timeoutMs} ms in vain`)
+    await new Promise(resolve => setTimeout(resolve, 2))
+  }
+}

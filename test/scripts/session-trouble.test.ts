@@ -1,0 +1,192 @@
+// Stories of a session in trouble: liars, the silent, the vanished, a dead supernode, wrong bytes from the source, a full disk.
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { digestOf } from '../../shared/digest.ts'
+import { isPantalaError, PantalaError } from '../../shared/errors.ts'
+import { readAll, setStage, until } from './session-harness.ts'
+
+test('a corrupt piece is rejected, its parent dropped and reported, and the pull succeeds', async () => {
+  const stage = setStage()
+  const liar = stage.parent('liar', stage.all, 'corrupt')
+  const honest = stage.parent('honest', stage.all)
+  stage.scheduler.registerAnswer = () => stage.answer(stage.all, [liar])
+  const pulling = stage.pull()
+  await until(() => stage.told('parent-fault').length > 0)
+  stage.scheduler.pushParents(stage.digest, [honest.candidate, liar.candidate])
+  assert.deepEqual(await pulling, stage.blob)
+  assert.deepEqual(
+    stage.told('parent-fault').map(fault => [fault.host, fault.fault]),
+    [['liar', 'corrupt']],
+  )
+  assert.ok(stage.counted.rejected.includes('corrupt'))
+  assert.equal(liar.connects, 1, 'a liar is left for the whole session')
+})
+
+test('a silent parent’s pieces are asked of another', async () => {
+  const stage = setStage()
+  const silent = stage.parent('silent', stage.all, 'silent')
+  const late = stage.parent('late', stage.all)
+  stage.scheduler.registerAnswer = () => stage.answer(stage.all, [silent])
+  const pulling = stage.pull()
+  await until(() => silent.asked.length > 0)
+  stage.scheduler.pushParents(stage.digest, [late.candidate])
+  assert.deepEqual(await pulling, stage.blob)
+})
+
+test('a parent that refuses is left alone, others are asked', async () => {
+  const stage = setStage()
+  const busy = stage.parent('busy', stage.all, 'refusing')
+  const free = stage.parent('free', stage.all)
+  stage.scheduler.registerAnswer = () => stage.answer(stage.all, [busy, free])
+  assert.deepEqual(await stage.pull(), stage.blob)
+  assert.ok(stage.told('parent-fault').every(fault => fault.host === 'busy' && fault.fault === 'refused'))
+})
+
+test('when the only parent vanishes the supernode hears of it and its new parents finish the blob', async () => {
+  const stage = setStage()
+  const first = stage.parent('first', [0, 1])
+  const second = stage.parent('second', stage.all)
+  stage.scheduler.registerAnswer = () => stage.answer(stage.all, [first])
+  const pulling = stage.pull()
+  await until(() => stage.told('report').length === 2)
+  first.vanish()
+  await until(() => stage.told('parent-fault').some(fault => fault.fault === 'gone'))
+  stage.scheduler.pushParents(stage.digest, [second.candidate])
+  assert.deepEqual(await pulling, stage.blob)
+})
+
+test('without a supernode the source is asked, and the blob still checked', async () => {
+  const stage = setStage()
+  stage.scheduler.connected = false
+  assert.deepEqual(await stage.pull(), stage.blob)
+  assert.equal(stage.registry.bytesSent, stage.blob.byteLength)
+})
+
+test('a supernode that goes away in the middle: parents known finish what they hold, the source the rest', async () => {
+  const stage = setStage()
+  const h1 = stage.parent('h1', [0, 1])
+  stage.scheduler.registerAnswer = () => stage.answer([0, 1], [h1])
+  const pulling = stage.pull()
+  await until(() => stage.told('report').length === 2)
+  stage.scheduler.goAway()
+  assert.deepEqual(await pulling, stage.blob)
+  assert.equal(stage.registry.bytesSent, stage.blob.byteLength - 2 * 1024 * 1024)
+})
+
+test('a supernode that comes back is asked again and its parents are used', async () => {
+  const stage = setStage()
+  const h1 = stage.parent('h1', [0])
+  const h2 = stage.parent('h2', stage.all)
+  stage.scheduler.registerAnswer = () => stage.answer([0], [h1])
+  const pulling = stage.pull()
+  await until(() => stage.told('report').length === 1)
+  stage.scheduler.goAway()
+  stage.scheduler.registerAnswer = () => stage.answer(stage.all, [h2])
+  stage.scheduler.comeBack()
+  assert.deepEqual(await pulling, stage.blob)
+  assert.equal(stage.told('register').length, 2)
+})
+
+test('wrong bytes from the source never make a complete blob: the reader is cut before the last byte', async () => {
+  const stage = setStage({ digest: digestOf(Buffer.from('something else')) })
+  const pulling = (async () => {
+    const open = await stage.open()
+    let got = 0
+    const stream = open.read(0, stage.blob.byteLength)
+    stream.on('data', chunk => {
+      got += chunk.length
+    })
+    await assert.rejects(
+      new Promise((resolve, reject) => stream.on('end', resolve).on('error', reject)),
+      error => isPantalaError(error, 'SOURCE_DIGEST_MISMATCH'),
+    )
+    return got
+  })()
+  await until(() => stage.told('register').length === 1)
+  stage.grant([{ first: 0, count: stage.pieces }])
+  assert.ok((await pulling) < stage.blob.byteLength)
+  await until(() => stage.store.stat(stage.digest) === undefined)
+  assert.equal(stage.told('digest-mismatch').length, 1)
+})
+
+test('a task the source refuses fails with the source’s own words before any header', async () => {
+  const stage = setStage()
+  stage.scheduler.registerAnswer = () =>
+    new PantalaError('SOURCE_UNAUTHORIZED', { challenge: 'Basic realm="r"' })
+  await assert.rejects(
+    stage.open(),
+    error => isPantalaError(error, 'SOURCE_UNAUTHORIZED') && error.challenge === 'Basic realm="r"',
+  )
+})
+
+test('a task that fails later ends waiting readers', async () => {
+  const stage = setStage()
+  const opening = stage.open()
+  await until(() => stage.told('register').length === 1)
+  stage.scheduler.pushFailed(stage.digest, new PantalaError('SOURCE_BLOB_UNKNOWN'))
+  await assert.rejects(opening, error => isPantalaError(error, 'SOURCE_BLOB_UNKNOWN'))
+  assert.equal(stage.table.size, 0)
+})
+
+test('a granted run that the source cuts short is given back, what landed is kept', async () => {
+  const stage = setStage()
+  stage.registry.failure = new PantalaError('SOURCE_STALLED')
+  stage.registry.failAfterBytes = 2_500_000
+  const h1 = stage.parent('h1', stage.all)
+  const pulling = stage.pull()
+  await until(() => stage.told('register').length === 1)
+  stage.grant([{ first: 0, count: stage.pieces }])
+  await until(() => stage.told('grant-failed').length === 1)
+  assert.deepEqual(stage.told('grant-failed')[0]!.runs, [{ first: 2, count: 3 }])
+  stage.tellHashes([2, 3, 4])
+  stage.scheduler.pushParents(stage.digest, [h1.candidate])
+  assert.deepEqual(await pulling, stage.blob)
+})
+
+test('a client that leaves frees its seat; the session ends after a while and keeps its pieces', async () => {
+  const stage = setStage()
+  const h1 = stage.parent('h1', [0])
+  stage.scheduler.registerAnswer = () => stage.answer([0], [h1])
+  const stream = (await stage.open()).read(0, stage.blob.byteLength)
+  stream.destroy()
+  await until(() => stage.table.size === 0)
+  assert.deepEqual(
+    stage.told('finish').map(message => message.outcome),
+    ['left'],
+  )
+  assert.equal(stage.store.stat(stage.digest)?.have.count, 1)
+  assert.equal(stage.pool.lentBytes, 0)
+})
+
+test('an aborted client does not poison the download of another', async () => {
+  const stage = setStage()
+  const h1 = stage.parent('h1', stage.all)
+  stage.scheduler.registerAnswer = () => stage.answer(stage.all, [h1])
+  const stop = new AbortController()
+  const first = stage.open(stop.signal)
+  const second = stage.pull()
+  stop.abort(new Error('client went away'))
+  await assert.rejects(first, /went away/)
+  assert.deepEqual(await second, stage.blob)
+})
+
+test('a store that can’t take the blob lets it pass through, checked', async () => {
+  const stage = setStage()
+  stage.store.create = async () => {
+    throw new PantalaError('STORE_FULL')
+  }
+  assert.deepEqual(await stage.pull(), stage.blob)
+  stage.registry.blob = Buffer.alloc(stage.blob.byteLength)
+  const open = await stage.open()
+  await assert.rejects(readAll(open.read(0, stage.blob.byteLength)), error =>
+    isPantalaError(error, 'SOURCE_DIGEST_MISMATCH'),
+  )
+})
+
+test('stopping the table cuts its readers', async () => {
+  const stage = setStage()
+  const opening = stage.open()
+  await until(() => stage.told('register').length === 1)
+  stage.table.stop()
+  await assert.rejects(opening, error => isPantalaError(error, 'SHUTTING_DOWN'))
+})
