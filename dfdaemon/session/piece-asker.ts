@@ -114,6 +114,7 @@ export class PieceAsker {
       return
     }
     for (const pick of picks) this.#request(links[pick.offer]!, pick.piece)
+    if (picks.length === 0) this.askOverdueAgain()
   }
 
   /** All buffers are out with other sessions: waits for its turn, then looks again. */
