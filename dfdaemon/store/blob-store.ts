@@ -34,17 +34,18 @@ export interface BlobStore {
 
   /**
    * Opens a blob, making an empty one if nothing is held or if what is held (incomplete) was cut another way. Makes room by evicting
-   * least recently used blobs that are not open.
-   * @throws PantalaError STORE_FULL if no room can be made, STORE_FAILED
+   * least recently used blobs that are not open, and keeps room for the whole blob until the handle is closed. A complete blob is opened
+   * as it is, whatever geometry is asked for. A blob closed without any piece is forgotten.
+   * @throws PantalaError STORE_FULL if no room can be made, STORE_FAILED; RangeError on a geometry that cannot be stored
    */
   create(digest: Digest, geometry: Geometry, signal?: AbortSignal): Promise<BlobHandle>
 
-  /** Forgets a blob; open handles keep working until closed. False if it was not there. */
+  /** Forgets a blob; open handles keep working until closed, but keep nothing. False if it was not there. */
   delete(digest: Digest): Promise<boolean>
 
   /**
    * Tells `listener` of each piece of a blob as it becomes readable, from now on, and of the end when the blob is forgotten. The blob need
-   * not be held yet. Returns the way to stop.
+   * not be held yet, and the watch stays when it is forgotten and made anew. Returns the way to stop.
    */
   watch(digest: Digest, listener: BlobListener): () => void
 
@@ -58,14 +59,17 @@ export interface BlobListener {
   onGone(): void
 }
 
-/** One opener's hold on a blob. Several handles on a blob share its state: a piece written through one is readable through all. */
+/**
+ * One opener's hold on a blob. Several handles on a blob share its state: a piece written through one is readable through all. After
+ * `close` every call but `close` throws TypeError.
+ */
 export interface BlobHandle {
   readonly stat: BlobStat
 
   /**
    * Stores a piece that was verified against `hash` (BLAKE3, 32 bytes) by the caller, at its offset. On return it is readable; it
    * survives a crash once the store's next flush (bounded in ms) recorded it. `bytes` may be reused on return. A piece already held is left alone.
-   * @throws PantalaError STORE_FULL | STORE_FAILED
+   * @throws PantalaError STORE_FULL | STORE_FAILED; RangeError if it does not fit
    */
   writePiece(piece: number, bytes: Uint8Array, hash: Uint8Array): Promise<void>
 
@@ -78,13 +82,16 @@ export interface BlobHandle {
    */
   read(position: number, into: Uint8Array): Promise<void>
 
-  /** Forgets one piece, after a hash that no longer matches. */
+  /** Forgets one piece, after a hash that no longer matches; the blob is no longer complete. */
   dropPiece(piece: number): Promise<void>
 
-  /** Marks the blob complete: all pieces held, whole digest checked by the caller; data and index are on disk on return. */
+  /**
+   * Marks the blob complete: all pieces held, whole digest checked by the caller; data and index are on disk on return. Does nothing
+   * if the blob was forgotten meanwhile. @throws PantalaError STORE_FULL | STORE_FAILED; TypeError if a piece is missing
+   */
   commit(): Promise<void>
 
-  /** Forgets everything stored of the blob (wrong digest). */
+  /** Forgets the blob and every piece of it, for all its handles (wrong digest); to begin anew, close and create. */
   discard(): Promise<void>
 
   /** Lets go; closing twice does no harm. */
