@@ -108,6 +108,8 @@ export class Scheduler {
   }
 
   join(hostId: HostId, hello: Hello, now: number): void {
+    // A host that opens another stream starts afresh.
+    this.lose(hostId, now)
     const { type: _, proof: __, ...facts } = hello
     this.#apply({ type: 'host-joined', host: hostId, ...facts, at: now })
     // A seed that appears may be the first that can fetch what others wait for.
@@ -233,11 +235,17 @@ export class Scheduler {
     this.counts.registrations++
     const { id, digest, size, source, have } = message
     const geometry = { size, pieceSize: pieceSizeFor(size) }
-    if (!isSoundGeometry(geometry)) return this.#refuse(host, id, 'size out of range')
+    if (!isSoundGeometry(geometry)) {
+      this.#refuse(host, id, 'size out of range')
+      return
+    }
     let task = this.#state.tasks.get(digest)
     if (task !== undefined && task.size !== size) {
       const believed = task.hashed.count > 0 || task.full.size > 0 || task.wanting.size > 0
-      if (believed) return this.#refuse(host, id, `size ${size}, but the task is of ${task.size} bytes`)
+      if (believed) {
+        this.#refuse(host, id, `size ${size}, but the task is of ${task.size} bytes`)
+        return
+      }
       this.#apply({ type: 'task-forgotten', digest })
     }
     const { registry, repository } = source
@@ -386,7 +394,10 @@ export class Scheduler {
   /** Sees to it that every piece of an active task has a holder or a grantee. */
   #cover(task: Task, now: number, detail?: string): void {
     const decision = decideGrants(this.#state, task, now, this.#init.budgetRatio)
-    if (decision.kind === 'fail') return this.#fail(task, decision.code, detail ?? decision.detail)
+    if (decision.kind === 'fail') {
+      this.#fail(task, decision.code, detail ?? decision.detail)
+      return
+    }
     for (const choice of decision.grants) {
       this.#grant(task, choice, now)
       this.#sendGrant(task, choice)
