@@ -1,0 +1,96 @@
+// One parent's offer of one task on a shared stream: what it holds, the fetches that run, and the end. The stream does the talking.
+import { Bitfield } from '../../shared/bitfield.ts'
+import type { Digest } from '../../shared/digest.ts'
+import { PantalaError } from '../../shared/errors.ts'
+import { type Geometry, pieceCount, pieceLength } from '../../shared/piece.ts'
+import type { HostId } from '../../shared/protocol/messages.ts'
+import type { LinkListener, ParentLink } from './piece-fetcher.ts'
+
+/** What a link asks of its stream. */
+export interface LinkStream {
+  readonly host: HostId
+  request(link: PeerLink, piece: number, into: Uint8Array, signal: AbortSignal): Promise<void>
+  unsubscribe(link: PeerLink): void
+}
+
+export class PeerLink implements ParentLink {
+  readonly host: HostId
+  readonly slot: number
+  readonly digest: Digest
+  readonly geometry: Geometry
+  readonly have: Bitfield
+  /** Settles when the parent answered the subscription. */
+  readonly opened: Promise<void>
+  pending = 0
+  readonly #stream: LinkStream
+  readonly #listener: LinkListener
+  readonly #open = Promise.withResolvers<void>()
+  #state: 'opening' | 'opened' | 'live' | 'over' = 'opening'
+  #error: Error | undefined
+
+  constructor(
+    stream: LinkStream,
+    init: { slot: number; digest: Digest; geometry: Geometry; listener: LinkListener },
+  ) {
+    this.#stream = stream
+    this.host = stream.host
+    this.slot = init.slot
+    this.digest = init.digest
+    this.geometry = init.geometry
+    this.have = new Bitfield(pieceCount(init.geometry))
+    this.#listener = init.listener
+    this.opened = this.#open.promise
+    this.opened.catch(() => {})
+  }
+
+  get over(): boolean {
+    return this.#state === 'over'
+  }
+
+  /** The session has the link from now on: what came before is in `have`, what comes after is told. */
+  handOver(): void {
+    if (this.#state === 'opened') this.#state = 'live'
+  }
+
+  fetch(piece: number, into: Uint8Array, signal: AbortSignal): Promise<void> {
+    const length = pieceLength(this.geometry, piece)
+    if (length === 0 || into.byteLength !== length)
+      throw new TypeError(`piece ${piece} has ${length} bytes, not ${into.byteLength}`)
+    if (signal.aborted) return Promise.reject(signal.reason)
+    if (this.over)
+      return Promise.reject(this.#error ?? new PantalaError('PARENT_GONE', { detail: 'the link was closed' }))
+    return this.#stream.request(this, piece, into, signal)
+  }
+
+  close(): void {
+    if (this.over) return
+    this.#state = 'over'
+    this.#stream.unsubscribe(this)
+  }
+
+  // ---- from the stream ----
+
+  /** The parent holds these. @throws PantalaError MESSAGE_INVALID on a piece that does not exist */
+  addHave(pieces: Iterable<number>): void {
+    const fresh: number[] = []
+    for (const piece of pieces) {
+      if (piece >= this.have.length)
+        throw new PantalaError('MESSAGE_INVALID', { detail: `piece ${piece} of ${this.have.length}` })
+      if (this.have.add(piece)) fresh.push(piece)
+    }
+    if (this.#state === 'opening') {
+      this.#state = 'opened'
+      this.#open.resolve()
+    } else if (this.#state === 'live' && fresh.length > 0) this.#listener.onHave(fresh)
+  }
+
+  /** The parent or the stream ended it. The listener hears of it later, never within a call of its own. */
+  end(error: Error): void {
+    if (this.over) return
+    const live = this.#state === 'live'
+    this.#state = 'over'
+    this.#error = error
+    this.#open.reject(error)
+    if (live) queueMicrotask(() => this.#listener.onClose(error))
+  }
+}

@@ -1,0 +1,341 @@
+// One child's stream: its subscriptions and requests, checked and kept within bounds, and the piece that is being sent to it.
+import type { Stream } from '@libp2p/interface'
+import type { Clock } from '../../shared/clock.ts'
+import { PantalaError } from '../../shared/errors.ts'
+import { pieceCount } from '../../shared/piece.ts'
+import type { HostId } from '../../shared/protocol/messages.ts'
+import {
+  decodeSubscribe,
+  encodeFrame,
+  encodeHaveMore,
+  FRAME,
+  type FrameType,
+  HAVE_MORE_PIECES_MAX,
+  PIECE_PROTOCOL_VERSION,
+  REFUSAL,
+  REQUESTS_IN_FLIGHT_MAX,
+  type Refusal,
+  readUint32,
+  SUBSCRIPTIONS_MAX,
+} from '../../shared/protocol/piece-frames.ts'
+import { type FrameSink, PieceParser } from '../../shared/protocol/piece-parser.ts'
+import { type ByteSender, byteSender, takeBytes } from '../../shared/transport/byte-stream.ts'
+import { CHUNKS_AHEAD, PieceSend, type SendOutcome } from './piece-send.ts'
+import type { ReadBuffers } from './read-buffers.ts'
+import type { HandleLease, Subscriber, TaskOffer } from './task-offer.ts'
+import type { SlotTaker, UploadSlots } from './upload-slots.ts'
+
+/** Answers queued for a child that does not read them, in bytes; beyond, it is cut. */
+const ANSWER_BYTES_MAX = 1024 * 1024
+
+/** What a child's link asks of its server. */
+export interface ChildHost {
+  admits(host: HostId, ticket: Uint8Array): boolean
+  /** The offer of a task; undefined if there are too many. */
+  openOffer(body: NonNullable<ReturnType<typeof decodeSubscribe>>): TaskOffer | undefined
+  closeOffer(offer: TaskOffer): void
+  /** False while stopping or if too many requests wait in all. */
+  refusesRequest(): Refusal | undefined
+  onQueued(change: number): void
+  onUploaded(bytes: number): void
+  onClosed(child: ChildLink): void
+}
+
+interface PieceRequest {
+  readonly id: number
+  readonly piece: number
+  readonly subscription: Subscription
+  readonly queuedAt: number
+}
+
+interface Subscription extends Subscriber {
+  readonly slot: number
+  readonly offer: TaskOffer
+}
+
+export interface ChildLinkComponents {
+  readonly stream: Stream
+  readonly host: ChildHost
+  readonly slots: UploadSlots
+  readonly buffers: ReadBuffers
+  readonly clock: Clock
+}
+
+export class ChildLink implements SlotTaker, FrameSink {
+  readonly remote: HostId
+  readonly #stream: Stream
+  readonly #host: ChildHost
+  readonly #slots: UploadSlots
+  readonly #buffers: ReadBuffers
+  readonly #clock: Clock
+  readonly #sender: ByteSender
+  readonly #subscriptions = new Map<number, Subscription>()
+  #queue: PieceRequest[] = []
+  #serving: PieceRequest | undefined
+  #send: PieceSend | undefined
+  #lease: HandleLease | undefined
+  #admitted = false
+  #closed = false
+  /** When a byte last left for the child or it last had nothing to wait for, in ms of the monotonic clock. */
+  #progressAt: number
+
+  constructor(components: ChildLinkComponents, remote: HostId) {
+    this.remote = remote
+    this.#stream = components.stream
+    this.#host = components.host
+    this.#slots = components.slots
+    this.#buffers = components.buffers
+    this.#clock = components.clock
+    this.#progressAt = components.clock.monotonic()
+    this.#sender = byteSender(components.stream)
+    components.stream.addEventListener('close', () => this.#onClosed())
+    // A child that says no more is done with us: nothing on this stream makes sense in one direction only.
+    components.stream.addEventListener('remoteCloseWrite', () => this.close())
+    const parser = new PieceParser('child', this)
+    takeBytes(components.stream, (buffer, start, end) => {
+      if (!this.#closed) parser.push(buffer, start, end)
+    })
+  }
+
+  get admitted(): boolean {
+    return this.#admitted
+  }
+
+  /** True while a piece is being sent. */
+  get sending(): boolean {
+    return this.#serving !== undefined
+  }
+
+  /** Cuts the stream at once. */
+  abort(error: Error): void {
+    this.#stream.abort(error)
+    this.#onClosed()
+  }
+
+  /** Ends the stream after what was given to it. */
+  close(): void {
+    if (this.#closed) return
+    this.#onClosed()
+    this.#stream.close({ signal: AbortSignal.timeout(1000) }).catch(error => this.#stream.abort(error))
+  }
+
+  /** Refuses what waits; a piece being sent goes on. */
+  refuseQueue(why: Refusal): void {
+    this.#refuseWhere(() => true, why)
+  }
+
+  /**
+   * Called every some hundred ms: tells a waiting child that it is not forgotten, refuses its requests if no byte went to it for `queueWaitMs`
+   * because of others, and cuts it if it took nothing for `stallMs` of what it was sent.
+   */
+  checkProgress(limits: { waitingMs: number; queueWaitMs: number; stallMs: number }): void {
+    const now = this.#clock.monotonic()
+    if (this.#serving === undefined && this.#queue.length === 0) {
+      this.#progressAt = now
+      return
+    }
+    const quietMs = now - this.#progressAt
+    if (this.#send?.blocked === true) {
+      if (quietMs > limits.stallMs)
+        this.abort(new PantalaError('DEADLINE_PASSED', { detail: `${this.remote} took nothing` }))
+      return
+    }
+    if (!this.sending && quietMs > limits.queueWaitMs) this.refuseQueue(REFUSAL.busy)
+    else if (quietMs > limits.waitingMs) this.#answer(encodeFrame(FRAME.waiting, 0, 0, 0))
+  }
+
+  // ---- from the parser ----
+
+  onPartStart(): undefined {
+    throw new PantalaError('MESSAGE_INVALID', { detail: 'a child sent a piece' })
+  }
+
+  onPartEnd(): void {}
+
+  onFrame(type: FrameType, code: number, slot: number, id: number, body: Uint8Array): void {
+    if (!this.#admitted) this.#onHello(type, code, body)
+    else if (type === FRAME.subscribe) this.#onSubscribe(slot, body)
+    else if (type === FRAME.unsubscribe) this.#onUnsubscribe(slot)
+    else if (type === FRAME.request) this.#onRequest(slot, id, body)
+    else if (type === FRAME.cancel) this.#onCancel(id)
+    else throw new PantalaError('MESSAGE_INVALID', { detail: 'a second hello' })
+  }
+
+  #onHello(type: FrameType, version: number, ticket: Uint8Array): void {
+    if (type !== FRAME.hello) throw new PantalaError('MESSAGE_INVALID', { detail: 'no hello first' })
+    const why =
+      version !== PIECE_PROTOCOL_VERSION
+        ? REFUSAL.version
+        : this.#host.admits(this.remote, ticket)
+          ? undefined
+          : REFUSAL.notAdmitted
+    if (why === undefined) {
+      this.#admitted = true
+      return
+    }
+    this.#refuse(0, why)
+    this.close()
+  }
+
+  #onSubscribe(slot: number, body: Uint8Array): void {
+    const task = decodeSubscribe(body)
+    if (task === undefined || this.#subscriptions.has(slot))
+      throw new PantalaError('MESSAGE_INVALID', { detail: 'subscribe' })
+    const full = this.#subscriptions.size >= SUBSCRIPTIONS_MAX
+    const offer = full ? undefined : this.#host.openOffer(task)
+    if (offer === undefined) {
+      this.#answer(encodeFrame(FRAME.gone, REFUSAL.busy, slot, 0))
+      return
+    }
+    const subscription: Subscription = {
+      slot,
+      offer,
+      sendHave: have => this.#answer(encodeFrame(FRAME.have, 0, slot, 0, have.bytes)),
+      sendHaveMore: pieces => {
+        for (let at = 0; at < pieces.length; at += HAVE_MORE_PIECES_MAX)
+          this.#answer(encodeHaveMore(slot, pieces.slice(at, at + HAVE_MORE_PIECES_MAX)))
+      },
+      sendGone: why => {
+        this.#endSubscription(subscription)
+        this.#answer(encodeFrame(FRAME.gone, why, slot, 0))
+      },
+    }
+    this.#subscriptions.set(slot, subscription)
+    offer.subscribe(subscription)
+  }
+
+  #onUnsubscribe(slot: number): void {
+    // Unknown after a `gone` that crossed it.
+    const subscription = this.#subscriptions.get(slot)
+    if (subscription !== undefined) this.#endSubscription(subscription)
+  }
+
+  #endSubscription(subscription: Subscription): void {
+    if (this.#subscriptions.get(subscription.slot) !== subscription) return
+    this.#subscriptions.delete(subscription.slot)
+    subscription.offer.unsubscribe(subscription)
+    this.#host.closeOffer(subscription.offer)
+    this.#refuseWhere(request => request.subscription === subscription, REFUSAL.cancelled)
+  }
+
+  #onRequest(slot: number, id: number, body: Uint8Array): void {
+    const subscription = this.#subscriptions.get(slot)
+    const piece = body.byteLength === 4 ? readUint32(body, 0) : -1
+    if (piece < 0 || (subscription !== undefined && piece >= pieceCount(subscription.offer.geometry)))
+      throw new PantalaError('MESSAGE_INVALID', { detail: 'request' })
+    // No subscription: a request that crossed our `gone`.
+    const why =
+      subscription === undefined || !subscription.offer.holds(piece)
+        ? REFUSAL.notHeld
+        : this.#queue.length >= REQUESTS_IN_FLIGHT_MAX
+          ? REFUSAL.busy
+          : this.#host.refusesRequest()
+    if (why !== undefined) {
+      this.#refuse(id, why)
+      return
+    }
+    if (!this.sending && this.#queue.length === 0) this.#progressAt = this.#clock.monotonic()
+    this.#queue.push({ id, piece, subscription: subscription!, queuedAt: this.#clock.monotonic() })
+    this.#host.onQueued(1)
+    if (!this.sending) this.#slots.want(this)
+  }
+
+  #onCancel(id: number): void {
+    const serving = this.#serving
+    if (serving?.id !== id) {
+      this.#refuseWhere(request => request.id === id, REFUSAL.cancelled)
+      return
+    }
+    this.#send?.stop()
+    this.#refuse(id, REFUSAL.cancelled)
+    this.#endTurn()
+  }
+
+  #refuseWhere(matches: (request: PieceRequest) => boolean, why: Refusal): void {
+    const refused = this.#queue.filter(matches)
+    if (refused.length > 0) {
+      this.#queue = this.#queue.filter(request => !refused.includes(request))
+      this.#host.onQueued(-refused.length)
+      for (const request of refused) this.#refuse(request.id, why)
+    }
+    if (this.#queue.length === 0) this.#slots.leave(this)
+  }
+
+  // ---- sending ----
+
+  takeSlot(): boolean {
+    const request = this.#closed || this.sending ? undefined : this.#queue.shift()
+    if (request === undefined) return false
+    this.#host.onQueued(-1)
+    this.#serving = request
+    request.subscription.offer.lease().then(lease => this.#sendPiece(request, lease))
+    return true
+  }
+
+  #sendPiece(request: PieceRequest, lease: HandleLease | undefined): void {
+    if (this.#serving !== request) {
+      lease?.release()
+      return
+    }
+    if (lease === undefined || !lease.handle.stat.have.has(request.piece)) {
+      lease?.release()
+      this.#refuse(request.id, REFUSAL.notHeld)
+      this.#endTurn()
+      return
+    }
+    this.#lease = lease
+    this.#send = new PieceSend(
+      { sender: this.#sender, buffers: this.#buffers, handle: lease.handle },
+      {
+        id: request.id,
+        piece: request.piece,
+        onProgress: bytes => {
+          this.#progressAt = this.#clock.monotonic()
+          this.#host.onUploaded(bytes)
+        },
+        onDone: outcome => this.#onSendDone(request, outcome),
+      },
+    )
+  }
+
+  #onSendDone(request: PieceRequest, outcome: SendOutcome): void {
+    if (outcome === 'sent') request.subscription.offer.notePieceSent(request.piece)
+    else this.#refuse(request.id, REFUSAL.failed)
+    this.#endTurn()
+  }
+
+  #endTurn(): void {
+    this.#lease?.release()
+    this.#lease = undefined
+    this.#send = undefined
+    this.#serving = undefined
+    if (this.#queue.length > 0 && !this.#closed) this.#slots.want(this)
+    this.#slots.release()
+  }
+
+  #refuse(id: number, why: Refusal): void {
+    this.#answer(encodeFrame(FRAME.refuse, why, 0, id))
+  }
+
+  #answer(bytes: Uint8Array): void {
+    if (this.#closed) return
+    this.#sender.sendBytes(bytes)
+    const limit = ANSWER_BYTES_MAX + CHUNKS_AHEAD * this.#buffers.bufferBytes
+    if (this.#sender.queuedBytes > limit)
+      this.abort(new PantalaError('OVERLOADED', { detail: `${this.remote} does not read its answers` }))
+  }
+
+  #onClosed(): void {
+    if (this.#closed) return
+    this.#closed = true
+    this.#slots.leave(this)
+    this.#host.onQueued(-this.#queue.length)
+    this.#queue = []
+    for (const subscription of [...this.#subscriptions.values()]) this.#endSubscription(subscription)
+    if (this.#serving !== undefined) {
+      this.#send?.stop()
+      this.#endTurn()
+    }
+    this.#host.onClosed(this)
+  }
+}

@@ -1,0 +1,59 @@
+// Fresh pieces are told to a few children first, in turn, and to the rest once one has the piece or the time is up.
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { PieceReveal } from '../../dfdaemon/upload/piece-reveal.ts'
+import type { Clock } from '../../shared/clock.ts'
+
+function makeReveal(firstChildren: number) {
+  const told: string[] = []
+  let timers: Array<{ task: () => void; cancelled: boolean }> = []
+  const clock: Clock = {
+    now: () => 0,
+    monotonic: () => 0,
+    after: (_delayMs, task) => {
+      const timer = { task, cancelled: false }
+      timers.push(timer)
+      return {
+        cancel: () => {
+          timer.cancelled = true
+        },
+      }
+    },
+  }
+  const reveal = new PieceReveal<string>({ clock }, { firstChildren, holdMs: 100 }, (piece, to) => {
+    for (const child of to) told.push(`${piece}>${child}`)
+  })
+  const ring = (): void => {
+    const due = timers
+    timers = []
+    for (const timer of due) if (!timer.cancelled) timer.task()
+  }
+  return { reveal, told, ring }
+}
+
+test('few children are all told at once', () => {
+  const { reveal, told } = makeReveal(2)
+  reveal.onFresh(0, ['a', 'b'])
+  assert.deepEqual(told, ['0>a', '0>b'])
+})
+
+test('children take turns, so that each is first for different pieces', () => {
+  const { reveal, told } = makeReveal(1)
+  for (const piece of [0, 1, 2, 3]) reveal.onFresh(piece, ['a', 'b', 'c'])
+  assert.deepEqual(told, ['0>a', '1>b', '2>c', '3>a'])
+})
+
+test('the rest hears when a child has the piece, or when the time is up, once', () => {
+  const { reveal, told, ring } = makeReveal(1)
+  reveal.onFresh(0, ['a', 'b', 'c'])
+  reveal.onFresh(1, ['a', 'b', 'c'])
+  told.length = 0
+  reveal.onSent(0)
+  assert.deepEqual(told, ['0>b', '0>c'])
+  ring()
+  assert.deepEqual(told, ['0>b', '0>c', '1>c', '1>a'])
+  reveal.onSent(1)
+  reveal.onSent(7)
+  ring()
+  assert.equal(told.length, 4)
+})
