@@ -1,0 +1,14 @@
+// How long to wait before the next attempt to reach the supernode. Pure.
+
+/** First and longest delay between attempts, in ms. */
+export const RECONNECT_MS_MIN = 100
+export const RECONNECT_MS_MAX = 2000
+
+/**
+ * Delay in ms before attempt number `attempt` (0 is the first after a loss). Half of it is random, so that the hosts of a cluster do not all
+ * come back at the same moment.
+ */
+export function reconnectDelayMs(attempt: number, random: () => number): number {
+  const ceiling = Math.min(RECONNECT_MS_MAX, RECONNECT_MS_MIN * 2 ** Math.min(attempt, 16))
+  return ceiling / 2 + (random() * ceiling) / 2
+}

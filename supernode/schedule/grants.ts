@@ -1,0 +1,152 @@
+// Who fetches what from the source: a pure choice that leaves no piece of an active task without a holder or a grantee.
+import { pieceLength } from '../../shared/piece.ts'
+import type { PieceRun, SourceRef } from '../../shared/protocol/messages.ts'
+import type { ClusterState } from '../state/cluster-state.ts'
+import type { Host } from '../state/host.ts'
+import type { Peer } from '../state/peer.ts'
+import { isSameSource, type Task } from '../state/task.ts'
+import { orderByRendezvous } from './rendezvous.ts'
+import { splitPieces, toRuns } from './runs.ts'
+import { remainingBytes } from './source-budget.ts'
+
+/** Hosts among which the pieces are shared out where no seed can fetch them. */
+export const GRANTEES_MAX = 4
+/** Failed grants of one host in one task before it is asked no more. */
+export const HOST_FAILURES_MAX = 2
+
+export interface GrantChoice {
+  readonly host: Host
+  readonly source: SourceRef
+  readonly runs: readonly PieceRun[]
+}
+
+export type GrantDecision =
+  | { readonly kind: 'grant'; readonly grants: readonly GrantChoice[] }
+  /** Nobody can fetch what is missing: the task fails for all who want it. */
+  | { readonly kind: 'fail'; readonly code: string; readonly detail: string }
+
+/** Pieces that no live host offers and none fetches, in rising order. */
+export function findMissing(task: Task, now: number): number[] {
+  const missing: number[] = []
+  const inGrace = now < task.graceUntil ? task.graced : undefined
+  for (let piece = 0; piece < task.pieces; piece++) {
+    if (task.isAvailable(piece) || inGrace?.has(piece)) continue
+    if (task.granteeOf(piece) === undefined) missing.push(piece)
+  }
+  return missing
+}
+
+/** Shares out what is missing. Grants are disjoint: a piece that has a live grantee is not missing. */
+export function decideGrants(state: ClusterState, task: Task, now: number, ratio: number): GrantDecision {
+  if (task.wanting.size === 0) return { kind: 'grant', grants: [] }
+  const missing = findMissing(task, now)
+  if (missing.length === 0) return { kind: 'grant', grants: [] }
+  const fetchers = findFetchers(state, task, now)
+  if (fetchers.length === 0) return failure(task)
+  const affordable = takeAffordable(task, missing, ratio)
+  if (affordable.length === 0) {
+    if (task.grants.size > 0) return { kind: 'grant', grants: [] }
+    return { kind: 'fail', code: 'SOURCE_BUDGET_SPENT', detail: `${task.sourceBytes} bytes were fetched` }
+  }
+  const shares = splitPieces(affordable, fetchers.length)
+  return {
+    kind: 'grant',
+    grants: shares.map((pieces, index) => ({ ...fetchers[index]!, runs: toRuns(pieces) })),
+  }
+}
+
+/** One seed if there is one, else a few of those that want the task; with the source each shall use. */
+function findFetchers(state: ClusterState, task: Task, now: number): { host: Host; source: SourceRef }[] {
+  const able = (host: Host) =>
+    (task.failures.get(host.id) ?? 0) < HOST_FAILURES_MAX &&
+    !task.distrusted.has(host.id) &&
+    !state.corruptReports.isQuarantined(host.id, now)
+  const source = findSource(task)
+  if (source === undefined) return []
+  const seed = orderByRendezvous(state.seeds, task.digest).find(able)
+  if (seed !== undefined) return [{ host: seed, source }]
+  const found: { host: Host; source: SourceRef }[] = []
+  for (const peer of task.wanting) {
+    if (!able(peer.host)) continue
+    const own = usableSource(task, peer)
+    if (own !== undefined) found.push({ host: peer.host, source: own })
+    if (found.length === GRANTEES_MAX) break
+  }
+  return found
+}
+
+/** A source that one of those who want the task came with, and that was not refused. */
+export function findSource(task: Task): SourceRef | undefined {
+  for (const peer of task.wanting) {
+    const source = usableSource(task, peer)
+    if (source !== undefined) return source
+  }
+  return undefined
+}
+
+export function usableSource(task: Task, peer: Peer): SourceRef | undefined {
+  const { source } = peer
+  if (source === undefined) return undefined
+  return task.refusedSources.some(refused => isSameSource(refused.source, source)) ? undefined : source
+}
+
+/** As many of `pieces` as the budget bears. */
+export function takeAffordable(task: Task, pieces: readonly number[], ratio: number): number[] {
+  let left = remainingBytes(task, ratio)
+  const taken: number[] = []
+  for (const piece of pieces) {
+    left -= pieceLength(task, piece)
+    if (left < 0) break
+    taken.push(piece)
+  }
+  return taken
+}
+
+function failure(task: Task): GrantDecision {
+  const code = task.lastFailure ?? task.refusedSources.at(-1)?.code ?? 'BLOB_INCOMPLETE'
+  return { kind: 'fail', code, detail: 'no host can fetch what is missing' }
+}
+
+/**
+ * What one child must fetch itself: pieces whose every holder or grantee is hopeless for it (it found them corrupt, or cannot reach them).
+ * Undefined where that does not arise.
+ */
+export function decideOwnGrant(
+  state: ClusterState,
+  child: Peer,
+  now: number,
+  ratio: number,
+): GrantChoice | undefined {
+  const { task } = child
+  const source = usableSource(task, child)
+  if (source === undefined || ![...child.blocked.keys()].some(host => child.isHopeless(host)))
+    return undefined
+  const lacking: number[] = []
+  for (let piece = 0; piece < task.pieces; piece++)
+    if (
+      !child.have.has(piece) &&
+      !hasHopefulHolder(state, child, piece) &&
+      !isGrantedElsewhere(task, child, piece)
+    )
+      lacking.push(piece)
+  const affordable = takeAffordable(task, lacking, ratio)
+  if (affordable.length === 0 || (task.failures.get(child.host.id) ?? 0) >= HOST_FAILURES_MAX)
+    return undefined
+  if (findMissing(task, now).length > 0) return undefined
+  return { host: child.host, source, runs: toRuns(affordable) }
+}
+
+function hasHopefulHolder(state: ClusterState, child: Peer, piece: number): boolean {
+  const { task } = child
+  for (const host of task.full) if (!child.isHopeless(host)) return true
+  for (const peer of task.offering)
+    if (peer !== child && peer.have.has(piece) && !child.isHopeless(peer.host)) return true
+  const grantee = task.granteeOf(piece)
+  const host = grantee === undefined ? undefined : state.hosts.get(grantee)
+  return host !== undefined && host !== child.host && !child.isHopeless(host)
+}
+
+/** True if the piece has a live grantee: also this child itself. Grants stay disjoint even then. */
+function isGrantedElsewhere(task: Task, child: Peer, piece: number): boolean {
+  return task.granteeOf(piece) !== undefined || child.have.has(piece)
+}
