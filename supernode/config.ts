@@ -1,29 +1,63 @@
-// What the supernode is configured with, after files, environment and flags were read and checked.
+// The options of a supernode, as a table, and as the type the rest works with.
+import type { Option } from '../shared/config/option.ts'
+import {
+  clusterOptions,
+  logOptions,
+  type SharedConfig,
+  upstreamOptions,
+} from '../shared/config/shared-options.ts'
 
-/** A registry's mirrors and transport, in the order in which they are tried. */
-export interface UpstreamRegistry {
-  readonly mirrors: readonly string[]
-  readonly insecure?: boolean
-  readonly caFile?: string
-}
-
-export interface UpstreamsConfig {
-  readonly default: string
-  readonly registries: Readonly<Record<string, UpstreamRegistry>>
-  /** Registry names, or '*'. */
-  readonly allow: readonly string[]
-}
-
-export interface SupernodeConfig {
+export interface SupernodeConfig extends SharedConfig {
   readonly dataDir: string
-  readonly cluster: { readonly secret?: string; readonly secretFile?: string }
   readonly api: { readonly address: string }
   readonly peer: { readonly address: string; readonly announce: readonly string[] }
   readonly seed: { readonly enabled: boolean; readonly peerAddress: string; readonly quotaBytes: number }
-  readonly upstreams: UpstreamsConfig
-  readonly manifest: { readonly tagFreshMs: number }
   readonly host: { readonly expireMs: number }
-  readonly source: { readonly budgetRatio: number; readonly stallTimeoutMs?: number }
-  readonly shutdown: { readonly graceMs: number }
-  readonly log: { readonly level: string; readonly format: 'auto' | 'json' | 'pretty' }
+  readonly source: SharedConfig['source'] & { readonly budgetRatio: number }
 }
+
+export const supernodeOptions: readonly Option[] = [
+  {
+    key: 'dataDir',
+    kind: 'string',
+    preset: '/var/lib/pantala/supernode',
+    doc: 'Where the journal, the identity and the seed’s store are kept.',
+  },
+  ...clusterOptions,
+  { key: 'api.address', kind: 'address', preset: '127.0.0.1:8002', doc: 'HTTP API, health and metrics.' },
+  { key: 'peer.address', kind: 'address', preset: '0.0.0.0:8001', doc: 'Where hosts connect (libp2p).' },
+  {
+    key: 'peer.announce',
+    kind: 'list',
+    preset: [],
+    doc: 'Multiaddrs shown as this supernode’s own instead of those found out.',
+  },
+  {
+    key: 'seed.enabled',
+    kind: 'boolean',
+    preset: true,
+    doc: 'Brings a seed of its own, in a process of its own.',
+  },
+  {
+    key: 'seed.peerAddress',
+    kind: 'address',
+    preset: '0.0.0.0:8003',
+    doc: 'Where hosts fetch pieces from the seed (libp2p).',
+  },
+  { key: 'seed.quotaBytes', kind: 'bytes', preset: '50GiB', doc: 'Stored pieces of the seed.' },
+  {
+    key: 'host.expireMs',
+    kind: 'duration',
+    preset: '15s',
+    doc: 'A host that says nothing for this long is forgotten.',
+  },
+  {
+    key: 'source.budgetRatio',
+    kind: 'ratio',
+    preset: 1.6,
+    doc: 'Hard cap of what one task may cost the source, as a multiple of its size; above 1 only when hosts that fetched were lost.',
+    check: (value: number) => (value >= 1 ? undefined : 'must be 1 or more'),
+  },
+  ...upstreamOptions,
+  ...logOptions,
+]

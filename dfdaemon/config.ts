@@ -1,0 +1,102 @@
+// The options of a dfdaemon, as a table, and as the type the rest works with.
+import type { Option } from '../shared/config/option.ts'
+import {
+  clusterOptions,
+  logOptions,
+  type SharedConfig,
+  upstreamOptions,
+} from '../shared/config/shared-options.ts'
+
+export interface DfdaemonConfig extends SharedConfig {
+  readonly dataDir: string
+  readonly name: string | undefined
+  readonly zone: string | undefined
+  readonly seed: boolean
+  readonly supernode: { readonly addresses: readonly string[] }
+  readonly proxy: { readonly address: string; readonly requestsMax: number; readonly stalledSendMs: number }
+  readonly peer: { readonly address: string; readonly announce: readonly string[] }
+  readonly admin: { readonly address: string }
+  readonly store: { readonly quotaBytes: number; readonly minFreeBytes: number }
+  readonly upload: { readonly slots: number }
+}
+
+export const dfdaemonOptions: readonly Option[] = [
+  {
+    key: 'dataDir',
+    kind: 'string',
+    preset: '/var/lib/pantala/dfdaemon',
+    doc: 'Where blobs, manifests and this host’s identity are kept.',
+  },
+  { key: 'name', kind: 'string', doc: 'A name for people. Unset: the machine’s host name.' },
+  { key: 'zone', kind: 'string', doc: 'Where this host is; parents in the same zone are preferred.' },
+  {
+    key: 'seed',
+    kind: 'boolean',
+    preset: false,
+    doc: 'Fetches tasks from the source for the cluster and keeps them.',
+  },
+  {
+    key: 'supernode.addresses',
+    kind: 'list',
+    preset: [],
+    doc: 'Multiaddrs of supernodes, each ending in /p2p/<PeerId>, tried in order. Empty: every pull goes to the source.',
+    check: (value: readonly string[]) => {
+      const bad = value.find(
+        address => !/^\/(ip4|ip6|dns|dns4|dns6)\/[^/]+\/tcp\/\d+\/p2p\/[A-Za-z0-9]+$/.test(address),
+      )
+      return bad === undefined ? undefined : `${bad} is not like /ip4/10.0.0.5/tcp/8001/p2p/12D3Koo…`
+    },
+  },
+  ...clusterOptions,
+  { key: 'proxy.address', kind: 'address', preset: '127.0.0.1:65001', doc: 'Where runtimes pull.' },
+  {
+    key: 'proxy.requestsMax',
+    kind: 'count',
+    preset: 1024,
+    doc: 'Requests served at the same time; more get 503.',
+  },
+  {
+    key: 'proxy.stalledSendMs',
+    kind: 'duration',
+    preset: '120s',
+    doc: 'A client that takes no byte for this long is cut.',
+  },
+  {
+    key: 'peer.address',
+    kind: 'address',
+    preset: '0.0.0.0:65002',
+    doc: 'Where other hosts fetch pieces (libp2p).',
+  },
+  {
+    key: 'peer.announce',
+    kind: 'list',
+    preset: [],
+    doc: 'Multiaddrs told to others instead of those found out.',
+  },
+  { key: 'admin.address', kind: 'address', preset: '127.0.0.1:65003', doc: 'Health, metrics and state.' },
+  {
+    key: 'store.quotaBytes',
+    kind: 'bytes',
+    preset: '50GiB',
+    doc: 'Stored pieces, all blobs together; the least recently used go first.',
+  },
+  {
+    key: 'store.minFreeBytes',
+    kind: 'bytes',
+    preset: '1GiB',
+    doc: 'Space on the disk that is left to others.',
+  },
+  {
+    key: 'upload.slots',
+    kind: 'count',
+    preset: 16,
+    doc: 'Pieces sent to other hosts at the same time.',
+    check: atLeastOne,
+  },
+  ...upstreamOptions,
+  ...logOptions,
+]
+
+function atLeastOne(value: number): string | undefined {
+  return value >= 1 ? undefined : 'must be 1 or more'
+}

@@ -1,0 +1,85 @@
+// The metrics of a dfdaemon, under names that tests and dashboards may rely on.
+import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client'
+
+/** What is read off other parts when somebody looks. */
+export interface DfdaemonReadings {
+  storeBytes(): number
+  sessions(): number
+  supernodeConnected(): boolean
+}
+
+export class DfdaemonMetrics {
+  readonly registry = new Registry()
+  readonly #blobBytes = new Counter({
+    name: 'pantala_dfdaemon_blob_bytes_total',
+    help: 'Blob bytes that came to this host from the source or from peers, or were served from the cache.',
+    labelNames: ['from'],
+    registers: [this.registry],
+  })
+  readonly #uploadBytes = new Counter({
+    name: 'pantala_dfdaemon_upload_bytes_total',
+    help: 'Piece bytes sent to other hosts.',
+    registers: [this.registry],
+  })
+  readonly #pulls = new Counter({
+    name: 'pantala_dfdaemon_pulls_total',
+    help: 'Requests of runtimes for a manifest or blob, by result: ok, failed, aborted (the client left) or refused.',
+    labelNames: ['result'],
+    registers: [this.registry],
+  })
+  readonly #pieceRejected = new Counter({
+    name: 'pantala_dfdaemon_piece_rejected_total',
+    help: 'Pieces that were not taken, by reason: corrupt (a parent sent wrong bytes) or digest (the whole blob was wrong).',
+    labelNames: ['reason'],
+    registers: [this.registry],
+  })
+  readonly #manifestStale = new Counter({
+    name: 'pantala_dfdaemon_manifest_stale_total',
+    help: 'Tags served from the cache because the source was away.',
+    registers: [this.registry],
+  })
+
+  constructor(init: { processMetrics: boolean }) {
+    if (init.processMetrics) collectDefaultMetrics({ register: this.registry })
+    for (const from of ['source', 'peer', 'cache']) this.#blobBytes.inc({ from }, 0)
+  }
+
+  /** Adds the gauges that are read when somebody looks. */
+  watch(readings: DfdaemonReadings): void {
+    const gauge = (name: string, help: string, read: () => number): void => {
+      new Gauge({
+        name,
+        help,
+        registers: [this.registry],
+        collect() {
+          this.set(read())
+        },
+      })
+    }
+    gauge('pantala_dfdaemon_store_bytes', 'Bytes of stored pieces.', () => readings.storeBytes())
+    gauge('pantala_dfdaemon_sessions', 'Blobs being fetched now.', () => readings.sessions())
+    gauge('pantala_dfdaemon_supernode_connected', '1 while a supernode is connected.', () =>
+      readings.supernodeConnected() ? 1 : 0,
+    )
+  }
+
+  countBlobBytes(from: 'source' | 'peer' | 'cache', bytes: number): void {
+    this.#blobBytes.inc({ from }, bytes)
+  }
+
+  countUploaded(bytes: number): void {
+    this.#uploadBytes.inc(bytes)
+  }
+
+  countPull(result: 'ok' | 'failed' | 'aborted' | 'refused'): void {
+    this.#pulls.inc({ result })
+  }
+
+  countPieceRejected(reason: string): void {
+    this.#pieceRejected.inc({ reason })
+  }
+
+  countManifestStale(): void {
+    this.#manifestStale.inc()
+  }
+}
