@@ -1,10 +1,9 @@
 // The one writer: turns what hosts say into events, asks the deciders, and puts their answers out as messages. No I/O, clock or timer of its own.
-import { isSoundGeometry, PIECE_HASH_BYTES, pieceLength, pieceSizeFor } from '../shared/piece.ts'
-import { clipDetail } from '../shared/protocol/limits.ts'
+import { type ErrorCode, errorCatalogue } from '../shared/errors.ts'
+import { isSoundGeometry, pieceSizeFor } from '../shared/piece.ts'
 import type {
   Announce,
   Finish,
-  Grant,
   GrantFailed,
   Hello,
   HostId,
@@ -14,13 +13,13 @@ import type {
   Report,
   SupernodeMessage,
 } from '../shared/protocol/messages.ts'
+import { Coverage } from './coverage.ts'
+import { PARENTS_FIRST, ParentOffers } from './parent-offers.ts'
 import { Pushes } from './pushes.ts'
-import { chooseParents, hasUsefulParent } from './schedule/candidates.ts'
-import { decideGrants, decideOwnGrant, type GrantChoice } from './schedule/grants.ts'
+import { sortReport } from './report-pieces.ts'
 import type { ClusterState } from './state/cluster-state.ts'
 import type { StateEvent } from './state/events.ts'
 import type { Host } from './state/host.ts'
-import type { Peer } from './state/peer.ts'
 import type { Task } from './state/task.ts'
 
 /** Where messages to hosts go; a host that is not there any more is no error. */
@@ -55,10 +54,6 @@ export interface SchedulerCounts {
   hashConflicts: number
 }
 
-/** Parents in the first answer, and at which a child is given no more of its own accord. */
-export const PARENTS_FIRST = 4
-/** Most parents a child has at a time. */
-export const PARENTS_MAX = 8
 /** How long pieces that only a lost host held are not granted again, in ms: it may come straight back. */
 export const LOST_GRACE_MS = 500
 /** How long a grantee may go without landing a piece, in ms. */
@@ -67,11 +62,13 @@ export const GRANT_STALL_MS = 20_000
 export const RESETS_MAX = 3
 /** Children looked at in one sweep. */
 const SWEEP_CHILDREN_MAX = 2000
-/** How long a child may wait for a parent below its cap, in ms. */
-const OVER_CAP_AFTER_MS = 1000
-
 /** Errors that the source would answer to anyone with the same repository and credentials. */
 const refusingCodes = new Set(['SOURCE_UNAUTHORIZED', 'SOURCE_DENIED', 'SOURCE_BLOB_UNKNOWN'])
+
+/** True if trying again on the same host is of no use: its store is full, say. */
+function isOwnFailure(code: string): boolean {
+  return Object.hasOwn(errorCatalogue, code) && errorCatalogue[code as ErrorCode].blame !== 'source'
+}
 
 export class Scheduler {
   readonly counts: SchedulerCounts = {
@@ -86,9 +83,10 @@ export class Scheduler {
   readonly #state: ClusterState
   readonly #outbox: Outbox
   readonly #journal: EventSink
-  readonly #random: () => number
   readonly #init: SchedulerInit
   readonly #pushes: Pushes
+  readonly #coverage: Coverage
+  readonly #offers: ParentOffers
 
   constructor(
     components: { state: ClusterState; outbox: Outbox; journal: EventSink; random: () => number },
@@ -97,9 +95,11 @@ export class Scheduler {
     this.#state = components.state
     this.#outbox = components.outbox
     this.#journal = components.journal
-    this.#random = components.random
     this.#init = init
     this.#pushes = new Pushes(components.outbox)
+    const apply = (event: StateEvent) => this.#apply(event)
+    this.#coverage = new Coverage({ ...components, apply, pushes: this.#pushes }, init)
+    this.#offers = new ParentOffers({ ...components, apply })
   }
 
   /** True if `flush` has something to send. */
@@ -113,7 +113,7 @@ export class Scheduler {
     const { type: _, proof: __, ...facts } = hello
     this.#apply({ type: 'host-joined', host: hostId, ...facts, at: now })
     // A seed that appears may be the first that can fetch what others wait for.
-    if (hello.seed) for (const task of [...this.#state.active]) this.#cover(task, now)
+    if (hello.seed) for (const task of [...this.#state.active]) this.#coverage.cover(task, now)
   }
 
   /** The host's stream is over, or it was silent too long (`expired`). */
@@ -122,11 +122,13 @@ export class Scheduler {
     if (host === undefined) return
     const tasks = [...host.full, ...[...host.peers.values()].map(peer => peer.task)]
     const active = tasks.filter(task => task.wanting.size > 0)
-    const orphans = active.flatMap(task => [...task.wanting].filter(child => child.parents.has(hostId)))
+    const orphans = [...this.#state.active].flatMap(task =>
+      [...task.wanting].filter(child => child.parents.has(hostId)),
+    )
     this.#apply({ type: 'host-lost', host: hostId, graceUntil: now + LOST_GRACE_MS })
-    for (const task of active) this.#cover(task, now)
+    for (const task of active) this.#coverage.cover(task, now)
     // A stream that closed says little about the host's other connections, and its children see for themselves; silence is another matter.
-    for (const child of orphans) if (child.wants) this.#offer(child, now, 1, expired ? [hostId] : [])
+    for (const child of orphans) if (child.wants) this.#offers.offer(child, now, 1, expired ? [hostId] : [])
   }
 
   handle(hostId: HostId, message: HostMessage, now: number): void {
@@ -153,7 +155,7 @@ export class Scheduler {
         for (const digest of message.digests) {
           const task = this.#state.tasks.get(digest)
           this.#apply({ type: 'evicted', host: hostId, digest })
-          if (task !== undefined) this.#cover(task, now)
+          if (task !== undefined) this.#coverage.cover(task, now)
         }
         return
       case 'grant-failed':
@@ -180,10 +182,11 @@ export class Scheduler {
   /** Sends what has gathered: hashes to all who want a task, parents to those who have few. */
   flush(now: number): void {
     this.#pushes.sendHashes()
-    for (const task of this.#pushes.takeFresh())
-      for (const child of task.wanting)
-        if (child.parents.size < PARENTS_FIRST && !child.have.isFull)
-          this.#offer(child, now, PARENTS_FIRST - child.parents.size, [])
+    for (const task of this.#pushes.takeFresh()) {
+      // Slots go first to those that have no parent at all.
+      for (const child of task.wanting) if (child.parents.size === 0) this.#offers.fillUp(child, now, 1)
+      for (const child of task.wanting) this.#offers.fillUp(child, now)
+    }
   }
 
   /** Looks after what no message starts: the silent, grants without progress, children without a useful parent. */
@@ -202,11 +205,12 @@ export class Scheduler {
             host: grant.host,
             digest: task.digest,
             failure: 'SOURCE_STALLED',
+            lasting: true,
           })
-      this.#cover(task, now)
+      this.#coverage.cover(task, now)
       for (const child of [...task.wanting]) {
         if (++children > SWEEP_CHILDREN_MAX) return
-        this.#helpStuck(child, now)
+        if (this.#offers.helpStuck(child, now)) this.#coverage.coverOwn(child, now)
       }
     }
   }
@@ -254,9 +258,8 @@ export class Scheduler {
     const bits = have?.byteLength === task.hashed.bytes.byteLength ? have : undefined
     this.#apply({ type: 'registered', host: host.id, digest, source, have: bits, at: now })
     const child = task.peers.get(host.id)!
-    const decision = decideGrants(this.#state, task, now, this.#init.budgetRatio)
-    if (decision.kind === 'grant') for (const choice of decision.grants) this.#grant(task, choice, now)
-    const parents = this.#link(child, now, PARENTS_FIRST)
+    const decision = this.#coverage.decide(task, now)
+    const parents = this.#offers.link(child, now, PARENTS_FIRST)
     this.#outbox.send(host.id, {
       type: 'registered',
       id,
@@ -266,8 +269,7 @@ export class Scheduler {
       hashes: task.packHashes(),
       parents: parents.map(parent => parent.candidate),
     })
-    if (decision.kind === 'fail') this.#fail(task, decision.code, decision.detail)
-    else for (const choice of decision.grants) this.#sendGrant(task, choice)
+    this.#coverage.announce(task, decision)
   }
 
   #refuse(host: Host, id: number, detail: string): void {
@@ -281,7 +283,9 @@ export class Scheduler {
     const peer = task?.peers.get(host.id)
     if (task === undefined || peer === undefined) return
     const offeredBefore = task.offering.has(peer) && peer.have.count > 0
-    const { landed, fresh, hashes, bytes } = this.#sortPieces(task, host, message)
+    const hadGrant = task.grants.has(host.id)
+    const { landed, fresh, hashes, conflicts, bytes } = sortReport(task, host.id, message)
+    this.counts.hashConflicts += conflicts
     if (fresh.length > 0) {
       task.hashedBy.add(host.id)
       this.#apply({ type: 'hashes-known', digest: task.digest, pieces: fresh, hashes })
@@ -301,34 +305,10 @@ export class Scheduler {
       at: now,
     })
     if (!offeredBefore && landed.length > 0) this.#pushes.markFresh(task)
-    // Pieces that landed without a hash are of no use to others: somebody has to cut them again.
-    if (landed.some(piece => !task.hashed.has(piece))) this.#cover(task, now)
-  }
-
-  /** Which reported pieces are believed, and which hashes are new. A hash that differs from the recorded one disqualifies its piece. */
-  #sortPieces(task: Task, host: Host, message: Report) {
-    const landed: number[] = []
-    const fresh: number[] = []
-    const freshHashes: Uint8Array[] = []
-    let bytes = 0
-    const believed = message.hashes !== undefined && !task.distrusted.has(host.id)
-    message.pieces.forEach((piece, index) => {
-      if (piece >= task.pieces) return
-      bytes += pieceLength(task, piece)
-      const hash = believed
-        ? message.hashes!.subarray(index * PIECE_HASH_BYTES, (index + 1) * PIECE_HASH_BYTES)
-        : undefined
-      const known = task.hashOf(piece)
-      if (hash !== undefined && known !== undefined && !Buffer.from(known).equals(hash)) {
-        this.counts.hashConflicts++
-        return
-      }
-      landed.push(piece)
-      if (hash === undefined || known !== undefined || fresh.includes(piece)) return
-      fresh.push(piece)
-      freshHashes.push(hash)
-    })
-    return { landed, fresh, hashes: Buffer.concat(freshHashes), bytes }
+    // Pieces that landed without a hash are of no use to others: somebody has to cut them again. And the end of a grant may be the time
+    // to say that the budget does not bear the rest.
+    const grantEnded = hadGrant && !task.grants.has(host.id)
+    if (grantEnded || landed.some(piece => !task.hashed.has(piece))) this.#coverage.cover(task, now)
   }
 
   #takeFault(host: Host, message: ParentFault, now: number): void {
@@ -350,10 +330,10 @@ export class Scheduler {
       const tasks =
         accused === undefined ? [] : [...accused.full, ...[...accused.peers.values()].map(p => p.task)]
       this.#apply({ type: 'host-distrusted', host: message.host })
-      for (const touched of tasks) this.#cover(touched, now)
+      for (const touched of tasks) this.#coverage.cover(touched, now)
     }
-    this.#offer(child, now, 2, [])
-    this.#coverOwn(child, now)
+    this.#offers.offer(child, now, 2)
+    this.#coverage.coverOwn(child, now)
   }
 
   #finish(host: Host, message: Finish, now: number): void {
@@ -361,7 +341,7 @@ export class Scheduler {
     if (task === undefined || !task.peers.has(host.id)) return
     this.#apply({ type: 'finished', host: host.id, digest: message.digest, outcome: message.outcome })
     if (message.outcome === 'done') this.#pushes.markFresh(task)
-    this.#cover(task, now)
+    this.#coverage.cover(task, now)
   }
 
   #takeGrantFailure(host: Host, message: GrantFailed, now: number): void {
@@ -374,8 +354,9 @@ export class Scheduler {
       runs: message.runs.length === 0 ? undefined : message.runs,
       failure: message.code,
       sourceRefused: refusingCodes.has(message.code),
+      lasting: isOwnFailure(message.code),
     })
-    this.#cover(task, now, message.detail)
+    this.#coverage.cover(task, now, message.detail)
   }
 
   #takeMismatch(host: Host, digest: Task['digest'], now: number): void {
@@ -388,78 +369,6 @@ export class Scheduler {
     const wanting = [...task.wanting].map(peer => peer.host.id)
     this.#apply({ type: 'task-reset', digest, reporter: host.id })
     this.#outbox.broadcast(wanting, { type: 'task-reset', digest })
-    this.#cover(task, now)
-  }
-
-  /** Sees to it that every piece of an active task has a holder or a grantee. */
-  #cover(task: Task, now: number, detail?: string): void {
-    const decision = decideGrants(this.#state, task, now, this.#init.budgetRatio)
-    if (decision.kind === 'fail') {
-      this.#fail(task, decision.code, detail ?? decision.detail)
-      return
-    }
-    for (const choice of decision.grants) {
-      this.#grant(task, choice, now)
-      this.#sendGrant(task, choice)
-    }
-  }
-
-  #coverOwn(child: Peer, now: number): void {
-    const own = decideOwnGrant(this.#state, child, now, this.#init.budgetRatio)
-    if (own === undefined) return
-    this.#grant(child.task, own, now)
-    this.#sendGrant(child.task, own)
-  }
-
-  #grant(task: Task, choice: GrantChoice, now: number): void {
-    const { host, source, runs } = choice
-    this.#apply({ type: 'granted', host: host.id, digest: task.digest, source, runs, at: now })
-    this.#pushes.markFresh(task)
-  }
-
-  #sendGrant(task: Task, { host, source, runs }: GrantChoice): void {
-    const { digest, size, pieceSize } = task
-    const grant: Grant = { type: 'grant', digest, size, pieceSize, source, runs }
-    this.#outbox.send(host.id, grant)
-  }
-
-  #fail(task: Task, code: string, detail: string): void {
-    const { digest } = task
-    const hosts = [...task.wanting].map(peer => peer.host.id)
-    this.#outbox.broadcast(hosts, { type: 'task-failed', digest, code, detail: clipDetail(detail) })
-    for (const host of hosts) this.#apply({ type: 'finished', host, digest, outcome: 'failed' })
-  }
-
-  #link(child: Peer, now: number, count: number, overCap = false): Host[] {
-    const parents = chooseParents(this.#state, child, { now, random: this.#random, count, overCap })
-    if (parents.length > 0)
-      this.#apply({
-        type: 'linked',
-        child: child.host.id,
-        digest: child.task.digest,
-        parents: parents.map(parent => parent.id),
-      })
-    return parents
-  }
-
-  #offer(child: Peer, now: number, count: number, drop: readonly HostId[], overCap = false): void {
-    const parents = this.#link(child, now, Math.min(count, PARENTS_MAX - child.parents.size), overCap)
-    if (parents.length === 0 && drop.length === 0) return
-    this.#outbox.send(child.host.id, {
-      type: 'parents',
-      digest: child.task.digest,
-      parents: parents.map(parent => parent.candidate),
-      drop,
-    })
-  }
-
-  /** A child none of whose parents has anything for it gets one that has; at its limit it leaves the useless ones. */
-  #helpStuck(child: Peer, now: number): void {
-    if (!child.wants || child.have.isFull || child.granted || hasUsefulParent(this.#state, child)) return
-    const drop = child.parents.size >= PARENTS_MAX ? [...child.parents].slice(0, 2) : []
-    if (drop.length > 0)
-      this.#apply({ type: 'unlinked', child: child.host.id, digest: child.task.digest, parents: drop })
-    this.#offer(child, now, 2, drop, now - child.registeredAt > OVER_CAP_AFTER_MS)
-    this.#coverOwn(child, now)
+    this.#coverage.cover(task, now)
   }
 }

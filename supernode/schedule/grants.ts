@@ -27,6 +27,7 @@ export type GrantDecision =
 
 /** Pieces that no live host offers and none fetches, in rising order. */
 export function findMissing(task: Task, now: number): number[] {
+  if (now < task.settleUntil) return []
   const missing: number[] = []
   const inGrace = now < task.graceUntil ? task.graced : undefined
   for (let piece = 0; piece < task.pieces; piece++) {
@@ -55,24 +56,30 @@ export function decideGrants(state: ClusterState, task: Task, now: number, ratio
   }
 }
 
-/** One seed if there is one, else a few of those that want the task; with the source each shall use. */
+/**
+ * One seed if there is one, else a few of those that want the task; with the source each shall use. Hosts that failed come again only
+ * when all others failed as often.
+ */
 function findFetchers(state: ClusterState, task: Task, now: number): { host: Host; source: SourceRef }[] {
-  const able = (host: Host) =>
-    (task.failures.get(host.id) ?? 0) < HOST_FAILURES_MAX &&
-    !task.distrusted.has(host.id) &&
-    !state.corruptReports.isQuarantined(host.id, now)
   const source = findSource(task)
   if (source === undefined) return []
-  const seed = orderByRendezvous(state.seeds, task.digest).find(able)
-  if (seed !== undefined) return [{ host: seed, source }]
-  const found: { host: Host; source: SourceRef }[] = []
-  for (const peer of task.wanting) {
-    if (!able(peer.host)) continue
-    const own = usableSource(task, peer)
-    if (own !== undefined) found.push({ host: peer.host, source: own })
-    if (found.length === GRANTEES_MAX) break
+  const able = (host: Host) =>
+    !task.distrusted.has(host.id) && !state.corruptReports.isQuarantined(host.id, now)
+  const seeds = orderByRendezvous(state.seeds, task.digest).filter(able)
+  const others = [...task.wanting].filter(peer => able(peer.host))
+  for (let failures = 0; failures < HOST_FAILURES_MAX; failures++) {
+    const hasFailed = (host: Host) => (task.failures.get(host.id) ?? 0) !== failures
+    const seed = seeds.find(host => !hasFailed(host))
+    if (seed !== undefined) return [{ host: seed, source }]
+    const found: { host: Host; source: SourceRef }[] = []
+    for (const peer of others) {
+      const own = hasFailed(peer.host) ? undefined : usableSource(task, peer)
+      if (own !== undefined) found.push({ host: peer.host, source: own })
+      if (found.length === GRANTEES_MAX) break
+    }
+    if (found.length > 0) return found
   }
-  return found
+  return []
 }
 
 /** A source that one of those who want the task came with, and that was not refused. */
@@ -85,8 +92,10 @@ export function findSource(task: Task): SourceRef | undefined {
 }
 
 export function usableSource(task: Task, peer: Peer): SourceRef | undefined {
-  const { source } = peer
-  if (source === undefined) return undefined
+  return peer.source === undefined ? undefined : usable(task, peer.source)
+}
+
+function usable(task: Task, source: SourceRef): SourceRef | undefined {
   return task.refusedSources.some(refused => isSameSource(refused.source, source)) ? undefined : source
 }
 

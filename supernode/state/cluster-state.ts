@@ -162,7 +162,7 @@ export class ClusterState {
       task.offering.delete(peer)
     }
     // Children elsewhere keep no link to a host that is gone.
-    for (const task of this.#tasksOf(host)) for (const child of task.wanting) child.parents.delete(hostId)
+    for (const task of this.active) for (const child of task.wanting) child.parents.delete(hostId)
   }
 
   #distrustHost(hostId: HostId): void {
@@ -178,17 +178,13 @@ export class ClusterState {
     }
   }
 
-  *#tasksOf(host: Host): Generator<Task> {
-    yield* host.full
-    for (const peer of host.peers.values()) yield peer.task
-  }
-
   #learnTask(event: TaskKnown): void {
     let task = this.tasks.get(event.digest)
     if (task === undefined) {
       task = new Task(event.digest, event, event.at)
       this.tasks.set(event.digest, task)
     }
+    task.settleUntil = Math.max(task.settleUntil, event.settleUntil ?? 0)
     task.registry ??= event.registry
     task.repository ??= event.repository
   }
@@ -224,6 +220,8 @@ export class ClusterState {
     task.hashedBy.clear()
     task.mismatchReporters.clear()
     task.resets++
+    // What was fetched was wrong; the budget is for the right bytes. RESETS_MAX bounds how often.
+    task.sourceBytes = 0
     for (const piece of [...task.hashed.pieces()]) task.hashed.remove(piece)
     task.hashes = undefined
     task.grants.clear()
@@ -350,7 +348,10 @@ export class ClusterState {
       if (event.sourceRefused) {
         if (!task.refusedSources.some(refused => isSameSource(refused.source, grant.source)))
           task.refusedSources.push({ source: grant.source, code: event.failure })
-      } else task.failures.set(event.host, (task.failures.get(event.host) ?? 0) + 1)
+      } else {
+        const failures = (task.failures.get(event.host) ?? 0) + 1
+        task.failures.set(event.host, event.lasting ? Number.POSITIVE_INFINITY : failures)
+      }
     }
     const peer = task.peers.get(event.host)
     if (peer !== undefined && peer.have.count === 0 && !peer.granted) task.offering.delete(peer)

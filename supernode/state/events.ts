@@ -106,6 +106,8 @@ export interface TaskKnown extends Geometry {
   readonly registry?: string
   readonly repository?: string
   readonly at: number
+  /** Known from before a restart: its holders are given until then, ms, to come back before anything is granted. */
+  readonly settleUntil?: number
 }
 
 /** `failure` set: the host could not; `sourceRefused`: the source would refuse these credentials and this repository to anyone. */
@@ -117,4 +119,6 @@ export interface GrantEnded {
   readonly runs?: readonly PieceRun[]
   readonly failure?: string
   readonly sourceRefused?: boolean
+  /** The host is not asked again for this task. */
+  readonly lasting?: boolean
 }

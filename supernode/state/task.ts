@@ -60,6 +60,8 @@ export class Task implements Geometry {
   /** Pieces that a host just lost was the only one to hold; not granted again before `graceUntil`, in case it comes back. */
   graced: Bitfield | undefined
   graceUntil = 0
+  /** Nothing is granted before then, ms: the supernode restarted and holders are coming back. */
+  settleUntil = 0
 
   constructor(digest: Digest, geometry: Geometry, at: number) {
     this.digest = digest
