@@ -7,7 +7,9 @@ import { tls } from '@libp2p/tls'
 import { createLibp2p, type ServiceFactoryMap } from 'libp2p'
 import { PantalaError, toPantalaError } from '../errors.ts'
 import type { Logger } from '../logger.ts'
+import { leanYamux } from './lean-yamux.ts'
 import { makeComponentLogger } from './libp2p-logger.ts'
+import { nativeTls } from './native-tls.ts'
 
 export interface NodeInit<T extends ServiceMap = ServiceMap> {
   readonly privateKey: PrivateKey
@@ -20,6 +22,12 @@ export interface NodeInit<T extends ServiceMap = ServiceMap> {
   readonly connectionsMax?: number
   /** How long a dial may take, in ms, all addresses and the handshakes together. */
   readonly dialTimeoutMs?: number
+  /** TLS on the socket itself (true unless false) or by @libp2p/tls. The same on the wire. */
+  readonly nativeTls?: boolean
+  /** Our own yamux (true unless false) or @chainsafe/libp2p-yamux. The same on the wire. */
+  readonly leanMuxer?: boolean
+  /** Receive into one reused buffer where Node lets us (true unless false). */
+  readonly reuseBuffer?: boolean
   /** More libp2p services, as identify and kad-dht for the DHT. */
   readonly services?: ServiceFactoryMap<T>
 }
@@ -50,8 +58,10 @@ export async function createNode<T extends ServiceMap = ServiceMap>(init: NodeIn
       }),
     ],
     // The order is the dialler's preference.
-    connectionEncrypters: [tls(), noise()],
-    streamMuxers: [yamux()],
+    connectionEncrypters: [init.nativeTls === false ? tls() : nativeTls(), noise()],
+    streamMuxers: [
+      init.leanMuxer === false ? yamux() : leanYamux({ reuseBuffer: init.reuseBuffer !== false }),
+    ],
     connectionManager: {
       maxConnections: connectionsMax,
       dialTimeout: init.dialTimeoutMs ?? 5_000,
