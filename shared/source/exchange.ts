@@ -1,0 +1,200 @@
+// One HTTP request to a source over pooled undici agents, redirects followed by hand; knows nothing of registries, tokens or retries.
+import { lookup as dnsLookup, type LookupAddress } from 'node:dns'
+import { readFileSync } from 'node:fs'
+import type { LookupFunction } from 'node:net'
+import { rootCertificates } from 'node:tls'
+import { Agent, type Dispatcher, errors, request } from 'undici'
+import { SourceFailure, showUrl } from './source-failure.ts'
+import type { Endpoint, Upstreams } from './upstreams.ts'
+
+const REDIRECTS_MAX = 5
+/** Bytes of a body that wait for their reader; large, so that the socket is not paused and resumed for every read. */
+const BODY_HIGH_WATER_BYTES = 512 * 1024
+const CONNECTIONS_PER_ORIGIN_MAX = 64
+const ORIGINS_MAX = 1_024
+
+export interface ExchangeInit {
+  readonly stallTimeoutMs: number
+  readonly connectTimeoutMs: number
+  readonly headersTimeoutMs: number
+}
+
+export interface Exchange {
+  readonly status: number
+  /** Names in lower case; a repeated header is joined by commas. */
+  readonly headers: Readonly<Record<string, string>>
+  readonly body: Dispatcher.ResponseData['body']
+  /** `GET https://…`, without query, for details of errors. */
+  readonly asked: string
+}
+
+export class Exchanges {
+  readonly #upstreams: Upstreams
+  readonly #init: ExchangeInit
+  /** One agent for each CA file, and one without. */
+  readonly #agents = new Map<string, Agent>()
+
+  constructor(upstreams: Upstreams, init: ExchangeInit) {
+    this.#upstreams = upstreams
+    this.#init = init
+  }
+
+  /**
+   * Sends the request and follows redirects; `authorization` goes to `url`'s own origin only. The caller reads or destroys the body.
+   * @throws SourceFailure SOURCE_AWAY | SOURCE_STALLED | SOURCE_STATUS | UPSTREAM_FORBIDDEN, or the signal's reason
+   */
+  async send(
+    endpoint: Endpoint,
+    method: 'GET' | 'HEAD',
+    url: URL,
+    headers: Readonly<Record<string, string>>,
+    authorization: string | undefined,
+    signal: AbortSignal,
+  ): Promise<Exchange> {
+    let target = url
+    let credentials = authorization
+    for (let hop = 0; ; hop++) {
+      const exchange = await this.#sendOnce(endpoint, method, target, headers, credentials, signal)
+      const location = exchange.headers['location']
+      if (!isRedirect(exchange.status) || location === undefined) return exchange
+      discardBody(exchange.body)
+      if (hop >= REDIRECTS_MAX)
+        throw new SourceFailure('SOURCE_STATUS', {
+          detail: `${exchange.asked} redirected more than ${REDIRECTS_MAX} times`,
+          status: exchange.status,
+        })
+      target = this.#nextTarget(endpoint, target, location, exchange)
+      // Once the way led elsewhere they are gone for good: another server may not say what is asked with them.
+      if (target.origin !== url.origin) credentials = undefined
+    }
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.#agents.values()].map(agent => agent.destroy()))
+    this.#agents.clear()
+  }
+
+  #nextTarget(endpoint: Endpoint, from: URL, location: string, exchange: Exchange): URL {
+    const { asked, status } = exchange
+    const next = URL.canParse(location, from) ? new URL(location, from) : undefined
+    const plain = next?.protocol === 'http:'
+    if (next === undefined || !(next.protocol === 'https:' || (plain && endpoint.insecure)))
+      throw new SourceFailure('SOURCE_STATUS', {
+        detail: `${asked} redirected to ${plain ? 'plain HTTP' : 'no usable URL'}`,
+        status,
+      })
+    next.username = ''
+    next.password = ''
+    return next
+  }
+
+  async #sendOnce(
+    endpoint: Endpoint,
+    method: 'GET' | 'HEAD',
+    url: URL,
+    headers: Readonly<Record<string, string>>,
+    authorization: string | undefined,
+    signal: AbortSignal,
+  ): Promise<Exchange> {
+    const asked = `${method} ${showUrl(url)}`
+    if (!this.#upstreams.mayConnect(url.hostname, url.hostname))
+      throw new SourceFailure('UPSTREAM_FORBIDDEN', { detail: `${asked}: a link-local address` })
+    try {
+      const answer = await request(url, {
+        method,
+        headers: { ...headers, ...(authorization === undefined ? {} : { authorization }) },
+        signal,
+        dispatcher: this.#agentFor(endpoint),
+        headersTimeout: this.#init.headersTimeoutMs,
+        bodyTimeout: this.#init.stallTimeoutMs,
+        highWaterMark: BODY_HIGH_WATER_BYTES,
+      })
+      // A body that breaks after its reader went away must not end the process.
+      answer.body.on('error', () => {})
+      return { status: answer.statusCode, headers: flattenHeaders(answer.headers), body: answer.body, asked }
+    } catch (error) {
+      if (signal.aborted) throw signal.reason
+      throw explainFailure(error, asked)
+    }
+  }
+
+  #agentFor(endpoint: Endpoint): Agent {
+    const key = endpoint.caFile ?? ''
+    let agent = this.#agents.get(key)
+    if (agent === undefined) {
+      const trust =
+        endpoint.caFile === undefined
+          ? {}
+          : { ca: [...rootCertificates, readFileSync(endpoint.caFile, 'utf8')] }
+      agent = new Agent({
+        connections: CONNECTIONS_PER_ORIGIN_MAX,
+        maxOrigins: ORIGINS_MAX,
+        keepAliveTimeout: 15_000,
+        connect: { timeout: this.#init.connectTimeoutMs, lookup: this.#lookup, ...trust },
+      })
+      this.#agents.set(key, agent)
+    }
+    return agent
+  }
+
+  /** dns.lookup that leaves out addresses which this host may not be contacted at. */
+  readonly #lookup: LookupFunction = (hostname, options, callback) => {
+    dnsLookup(hostname, { ...options, all: true }, (error, found: LookupAddress[]) => {
+      if (error !== null) return callback(error, '', 0)
+      const usable = found.filter(entry => this.#upstreams.mayConnect(hostname, entry.address))
+      const first = usable[0]
+      if (first === undefined) return callback(new Error(`${hostname} has only link-local addresses`), '', 0)
+      if (options.all === true) return callback(null, usable)
+      callback(null, first.address, first.family)
+    })
+  }
+}
+
+/** Lets go of a body nobody wants; a short one is drained so that its connection can be used again. */
+export function discardBody(body: Exchange['body']): void {
+  body.dump({ limit: 16 * 1024 }).catch(() => {})
+}
+
+/**
+ * Reads a whole body.
+ * @throws SourceFailure SOURCE_LENGTH_WRONG (more than `bytesMax`) | SOURCE_AWAY | SOURCE_STALLED, or the signal's reason
+ */
+export async function readBody(exchange: Exchange, bytesMax: number, signal: AbortSignal): Promise<Buffer> {
+  const { body, asked } = exchange
+  const chunks: Buffer[] = []
+  let bytes = 0
+  try {
+    for await (const chunk of body) {
+      bytes += chunk.byteLength
+      if (bytes > bytesMax)
+        throw new SourceFailure('SOURCE_LENGTH_WRONG', {
+          detail: `${asked} sent more than ${bytesMax} bytes`,
+        })
+      chunks.push(chunk)
+    }
+  } catch (error) {
+    if (signal.aborted) throw signal.reason
+    throw error instanceof SourceFailure ? error : explainFailure(error, asked)
+  }
+  return chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)
+}
+
+function isRedirect(status: number): boolean {
+  return status === 301 || status === 302 || status === 303 || status === 307 || status === 308
+}
+
+function flattenHeaders(headers: Dispatcher.ResponseData['headers']): Record<string, string> {
+  const flat: Record<string, string> = Object.create(null)
+  for (const [name, value] of Object.entries(headers))
+    if (value !== undefined) flat[name.toLowerCase()] = Array.isArray(value) ? value.join(', ') : value
+  return flat
+}
+
+/** Network errors in words of this project. Texts of undici and Node name hosts and ports, never header values. */
+export function explainFailure(error: unknown, asked: string): SourceFailure {
+  const code = (error as { code?: unknown } | null)?.code
+  if (error instanceof errors.HeadersTimeoutError || error instanceof errors.BodyTimeoutError)
+    return new SourceFailure('SOURCE_STALLED', { detail: `${asked} stalled`, cause: error })
+  const reason = typeof code === 'string' ? code : 'network error'
+  return new SourceFailure('SOURCE_AWAY', { detail: `${asked} failed (${reason})`, cause: error })
+}

@@ -1,0 +1,149 @@
+// Which URLs stand for a registry name, in the order to try them, and which names may be contacted at all. Speaks to none of them.
+import { PantalaError } from '../errors.ts'
+import { isLinkLocal } from './link-local.ts'
+
+/** What the configuration says of one registry. */
+export interface RegistryConfig {
+  /** URLs tried before the registry itself, in this order. A path becomes a prefix of the repository name. `http://` is plain HTTP. */
+  readonly mirrors?: readonly string[]
+  /** The registry itself is spoken to over plain HTTP. */
+  readonly insecure?: boolean
+  /** PEM file of certificate authorities trusted for the registry and its mirrors, besides the usual ones. */
+  readonly caFile?: string
+}
+
+export interface UpstreamsConfig {
+  /** Registry for names that carry none. */
+  readonly default: string
+  readonly registries: Readonly<Record<string, RegistryConfig>>
+  /** Registry names that may be contacted besides those configured above; `*` is any name that is not link-local. */
+  readonly allow: readonly string[]
+}
+
+/** One place to ask for a registry's content. */
+export interface Endpoint {
+  /** Scheme, host and port; no slash at the end. */
+  readonly origin: string
+  /** Goes before the repository name; empty or `some/path/`. */
+  readonly prefix: string
+  /** True where plain HTTP may be spoken, also to token servers and after redirects. */
+  readonly insecure: boolean
+  readonly caFile: string | undefined
+  /** False for the registry itself, whose word is final. */
+  readonly mirror: boolean
+}
+
+/** Endpoint lists kept for names that are not configured. */
+const NAMES_MAX = 1_024
+const MIRRORS_MAX = 16
+
+const dockerHubNames = new Set(['docker.io', 'index.docker.io', 'registry-1.docker.io'])
+const namePattern = /^(?:[a-z0-9](?:[a-z0-9._-]{0,253}[a-z0-9])?|\[[0-9a-f:.]{2,45}\])(?::[0-9]{1,5})?$/
+
+/** The one spelling of a registry's name: lower case, `docker.io` for all names of Docker Hub. */
+export function canonicalRegistry(name: string): string {
+  const lower = name.toLowerCase()
+  return dockerHubNames.has(lower) ? 'docker.io' : lower
+}
+
+export class Upstreams {
+  /** Canonical name of the registry for names that carry none. */
+  readonly default: string
+  readonly #registries = new Map<string, RegistryConfig>()
+  readonly #allowed: ReadonlySet<string>
+  readonly #listedHosts = new Set<string>()
+  readonly #endpoints = new Map<string, readonly Endpoint[]>()
+
+  /** @throws PantalaError CONFIG_INVALID for a mirror that is no usable URL, or a name that is none */
+  constructor(config: UpstreamsConfig) {
+    this.default = canonicalRegistry(config.default)
+    const allowed = new Set(config.allow.map(canonicalRegistry))
+    allowed.add(this.default)
+    for (const [name, registry] of Object.entries(config.registries)) {
+      const canonical = canonicalRegistry(name)
+      if (!namePattern.test(canonical))
+        throw new PantalaError('CONFIG_INVALID', {
+          detail: `upstreams.registries: ${name} is no registry name`,
+        })
+      if ((registry.mirrors?.length ?? 0) > MIRRORS_MAX)
+        throw new PantalaError('CONFIG_INVALID', { detail: `${name} has more than ${MIRRORS_MAX} mirrors` })
+      this.#registries.set(canonical, registry)
+      allowed.add(canonical)
+      for (const mirror of registry.mirrors ?? []) this.#listedHosts.add(parseMirror(mirror).hostname)
+    }
+    this.#allowed = allowed
+    for (const name of allowed) {
+      const host = hostOf(name)
+      if (host !== undefined) this.#listedHosts.add(host)
+    }
+  }
+
+  /**
+   * Mirrors first, then the registry itself.
+   * @throws PantalaError UPSTREAM_UNKNOWN (not a registry name) | UPSTREAM_FORBIDDEN (not allowed)
+   */
+  endpointsOf(registry: string): readonly Endpoint[] {
+    const name = canonicalRegistry(registry)
+    const known = this.#endpoints.get(name)
+    if (known !== undefined) return known
+    const host = namePattern.test(name) ? hostOf(name) : undefined
+    if (host === undefined)
+      throw new PantalaError('UPSTREAM_UNKNOWN', { detail: JSON.stringify(registry.slice(0, 100)) })
+    if (!this.#allowed.has(name)) {
+      if (!this.#allowed.has('*')) throw new PantalaError('UPSTREAM_FORBIDDEN', { detail: name })
+      if (isLinkLocal(host))
+        throw new PantalaError('UPSTREAM_FORBIDDEN', { detail: `${name} is a link-local address` })
+    }
+    const endpoints = listEndpoints(name, this.#registries.get(name) ?? {})
+    if (this.#endpoints.size >= NAMES_MAX) this.#endpoints.clear()
+    this.#endpoints.set(name, endpoints)
+    return endpoints
+  }
+
+  /** True if connections to this host may use this address: link-local ones only where the operator listed the host. */
+  mayConnect(host: string, address: string): boolean {
+    return !isLinkLocal(address) || this.#listedHosts.has(host)
+  }
+}
+
+function listEndpoints(name: string, config: RegistryConfig): readonly Endpoint[] {
+  const { caFile } = config
+  const endpoints: Endpoint[] = (config.mirrors ?? []).map(mirror => {
+    const url = parseMirror(mirror)
+    const path = url.pathname.replace(/^\/(?:v2(?:\/|$))?|\/+$/g, '')
+    return {
+      origin: url.origin,
+      prefix: path === '' ? '' : `${path}/`,
+      insecure: url.protocol === 'http:',
+      caFile,
+      mirror: true,
+    }
+  })
+  const insecure = config.insecure === true
+  const host = name === 'docker.io' ? 'registry-1.docker.io' : name
+  const { origin } = new URL(`${insecure ? 'http' : 'https'}://${host}`)
+  endpoints.push({ origin, prefix: '', insecure, caFile, mirror: false })
+  return endpoints
+}
+
+function parseMirror(mirror: string): URL {
+  const url = URL.canParse(mirror) ? new URL(mirror) : undefined
+  const usable =
+    url !== undefined &&
+    (url.protocol === 'http:' || url.protocol === 'https:') &&
+    url.username === '' &&
+    url.password === '' &&
+    url.search === '' &&
+    url.hash === ''
+  if (!usable)
+    throw new PantalaError('CONFIG_INVALID', {
+      detail: 'a mirror is an http:// or https:// URL without credentials, query or fragment',
+    })
+  return url
+}
+
+/** Host part as a URL has it (numeric spellings of an address made plain); undefined if no URL can have it. */
+function hostOf(name: string): string | undefined {
+  const text = `https://${name}/`
+  return URL.canParse(text) ? new URL(text).hostname : undefined
+}
