@@ -1,8 +1,13 @@
 // Composition root of the supernode: builds all its parts from the configuration, starts them in order, and takes them down again.
+import { existsSync } from 'node:fs'
 import { mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import type { Libp2p } from '@libp2p/interface'
 import { type Clock, systemClock } from '../shared/clock.ts'
+import { parseAddress } from '../shared/config/option.ts'
 import { PantalaError, toPantalaError } from '../shared/errors.ts'
+import { ServiceStack } from '../shared/lifecycle.ts'
 import type { Logger } from '../shared/logger.ts'
 import { createTicketIssuer } from '../shared/protocol/admission.ts'
 import type { HostId } from '../shared/protocol/messages.ts'
@@ -11,27 +16,38 @@ import { toTcpMultiaddr, withPeerId } from '../shared/transport/addresses.ts'
 import { loadIdentity } from '../shared/transport/identity.ts'
 import { createNode } from '../shared/transport/node.ts'
 import type { SupernodeConfig } from './config.ts'
+import { ApiServer } from './edge/api.ts'
 import { HostStreams } from './edge/host-streams.ts'
 import { SourceRelay } from './edge/relay.ts'
-import { type EdgeCounts, ScheduleService } from './edge/rpc.ts'
+import { ScheduleService } from './edge/rpc.ts'
+import { Journal } from './journal.ts'
+import { SupernodeMetrics } from './metrics.ts'
 import { Scheduler } from './scheduler.ts'
+import { writeSeedConfig } from './seed/seed-config.ts'
+import { nodeLaunch, type SeedLaunch, SeedProcess } from './seed/seed-process.ts'
 import { ClusterState } from './state/cluster-state.ts'
+
+/** After a restart, how long holders of known tasks have to come back before anything is fetched anew, in ms. */
+const SETTLE_MS = 3000
 
 export interface Supernode {
   readonly hostId: HostId
   /** Multiaddrs of the schedule stream, /p2p/ID included: what hosts are configured with. */
   readonly addresses: readonly string[]
   readonly apiUrl: string
+  /** Stops everything, the seed included; calling twice does no harm. */
   stop(): Promise<void>
 }
 
 export interface SupernodeComponents {
   readonly logger: Logger
   readonly clock?: Clock
-  /** Asks the registries; absent: nothing is relayed, and small blobs are tasks like others. */
+  /** Asks the registries. Absent: nothing is relayed, and small blobs are tasks like others. */
   readonly source?: SourceClient
   readonly random?: () => number
-  readonly counts?: EdgeCounts
+  /** How the seed's process is made from its arguments and environment; absent: this program again. */
+  readonly launchSeed?: (args: readonly string[], env: SeedLaunch['env']) => SeedLaunch
+  readonly metrics?: SupernodeMetrics
 }
 
 /**
@@ -42,54 +58,99 @@ export async function startSupernode(
   config: SupernodeConfig,
   components: SupernodeComponents,
 ): Promise<Supernode> {
-  const { logger, clock = systemClock, random = Math.random } = components
-  const stops: Array<() => Promise<void>> = []
-  const stop = async () => {
-    for (let undo = stops.pop(); undo !== undefined; undo = stops.pop())
-      await undo().catch(error => logger.warn({ err: error }, 'a part did not stop cleanly'))
-  }
-  try {
-    await makeDataDir(config.dataDir)
-    const secret = await readSecret(config.cluster)
-    const privateKey = await loadIdentity(join(config.dataDir, 'identity.key'))
-    const libp2p = await createNode({
-      privateKey,
-      listen: [toTcpMultiaddr(config.peer.address)],
-      announce: config.peer.announce,
-      logger,
+  const { logger, clock = systemClock, random = Math.random, source } = components
+  const metrics = components.metrics ?? new SupernodeMetrics({ processMetrics: true })
+  const { expireMs } = config.host
+  await makeDataDir(config.dataDir)
+  const secret = await readSecret(config.cluster)
+  const privateKey = await loadIdentity(join(config.dataDir, 'identity.key'))
+
+  const stack = new ServiceStack({ logger })
+  const state = new ClusterState()
+  const streams = new HostStreams()
+  const journal = new Journal({ state, clock, logger }, { directory: join(config.dataDir, 'journal') })
+  const onSourceBytes = (bytes: number) => metrics.countSourceBytes(bytes)
+  const scheduler = new Scheduler(
+    { state, outbox: streams, journal, random, onSourceBytes },
+    { budgetRatio: config.source.budgetRatio, expireMs },
+  )
+  const relay =
+    source === undefined
+      ? undefined
+      : new SourceRelay(
+          { source, clock, logger, onResult: result => metrics.countRelay(result) },
+          config.manifest,
+        )
+  const notReady = () => (config.seed.enabled && state.seeds.size === 0 ? ['the seed is not connected'] : [])
+  const api = new ApiServer(
+    { state, scheduler, relayCounts: relay?.counts, registry: metrics.registry, clock, notReady },
+    config.api,
+  )
+  metrics.watch({ hosts: () => state.hosts.size, tasks: () => state.tasks.size })
+
+  await stack.start({
+    name: 'journal',
+    start: async () => {
+      const tasks = await journal.start(SETTLE_MS)
+      logger.info({ tasks }, 'journal read')
+    },
+    stop: () => journal.stop(),
+  })
+  let libp2p: Libp2p | undefined
+  await stack.start({
+    name: 'libp2p',
+    start: async () => {
+      const listen = [toTcpMultiaddr(config.peer.address)]
+      libp2p = await createNode({ privateKey, listen, announce: config.peer.announce, logger })
+    },
+    stop: async () => libp2p?.stop(),
+  })
+  const node = libp2p!
+  await stack.start({ name: 'api', start: () => api.start(), stop: () => api.stop() })
+  const issueTicket = createTicketIssuer(privateKey.raw)
+  const service = new ScheduleService(
+    { libp2p: node, state, scheduler, streams, relay, issueTicket, clock, logger, counts: metrics },
+    { secret, expireMs },
+  )
+  await stack.start({ name: 'schedule', start: () => service.start(), stop: () => service.stop() })
+  if (config.seed.enabled) {
+    let seed: SeedProcess | undefined
+    await stack.start({
+      name: 'seed',
+      start: async () => {
+        const supernodeAddress = seedsWayHere(config, node)
+        const { args, env } = await writeSeedConfig(config, { supernodeAddress, secret })
+        const launch = (components.launchSeed ?? launchThisProgram)(args, env)
+        seed = new SeedProcess({ clock, logger }, { launch })
+        seed.start()
+      },
+      stop: graceMs => seed?.stop(graceMs),
     })
-    stops.push(() => Promise.resolve(libp2p.stop()))
-    const hostId = libp2p.peerId.toString()
-
-    const state = new ClusterState()
-    const streams = new HostStreams()
-    const { expireMs } = config.host
-    const scheduler = new Scheduler(
-      { state, outbox: streams, journal: { record() {} }, random },
-      { budgetRatio: config.source.budgetRatio, expireMs },
-    )
-    const relay =
-      components.source === undefined
-        ? undefined
-        : new SourceRelay({ source: components.source, clock, logger }, config.manifest)
-    const issueTicket = createTicketIssuer(privateKey.raw)
-    const service = new ScheduleService(
-      { libp2p, state, scheduler, streams, relay, issueTicket, clock, logger, counts: components.counts },
-      { secret, expireMs },
-    )
-    await service.start()
-    stops.push(() => service.stop())
-
-    const addresses = libp2p
-      .getMultiaddrs()
-      .map(address => withPeerId(address.toString(), hostId))
-      .filter(address => address !== undefined)
-    logger.info({ hostId, addresses }, 'supernode started')
-    return { hostId, addresses, apiUrl: '', stop }
-  } catch (error) {
-    await stop()
-    throw error
   }
+
+  const hostId = node.peerId.toString()
+  const addresses = node
+    .getMultiaddrs()
+    .map(address => withPeerId(address.toString(), hostId))
+    .filter(address => address !== undefined)
+  const apiUrl = api.url
+  logger.info({ hostId, addresses, apiUrl }, 'supernode started')
+  return { hostId, addresses, apiUrl, stop: () => stack.stop(config.shutdown.graceMs) }
+}
+
+/** The address at which a process on the same machine reaches the supernode. */
+function seedsWayHere(config: SupernodeConfig, libp2p: Libp2p): string {
+  const { host, port } = parseAddress(config.peer.address)!
+  const bound = port !== 0 ? port : Number(/\/tcp\/(\d+)/.exec(String(libp2p.getMultiaddrs()[0]))?.[1] ?? 0)
+  const near = host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host
+  const address = toTcpMultiaddr(near.includes(':') ? `[${near}]:${bound}` : `${near}:${bound}`)
+  return `${address}/p2p/${libp2p.peerId.toString()}`
+}
+
+/** From a checkout the command's file; from a bundle the file that runs. */
+function launchThisProgram(args: readonly string[], env: SeedLaunch['env']): SeedLaunch {
+  const checkout = fileURLToPath(new URL('../cli/main.ts', import.meta.url))
+  return nodeLaunch(existsSync(checkout) ? checkout : process.argv[1]!, args, env)
 }
 
 async function makeDataDir(dataDir: string): Promise<void> {
@@ -103,7 +164,9 @@ async function makeDataDir(dataDir: string): Promise<void> {
 async function readSecret(cluster: SupernodeConfig['cluster']): Promise<string | undefined> {
   if (cluster.secretFile === undefined) return cluster.secret
   try {
-    return (await readFile(cluster.secretFile, 'utf8')).trim()
+    const secret = (await readFile(cluster.secretFile, 'utf8')).trim()
+    if (secret !== '') return secret
+    throw new Error('the file is empty')
   } catch (error) {
     throw toPantalaError(error, 'CONFIG_INVALID', `cluster.secretFile: ${(error as Error).message}`)
   }

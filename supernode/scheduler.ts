@@ -83,18 +83,26 @@ export class Scheduler {
   readonly #state: ClusterState
   readonly #outbox: Outbox
   readonly #journal: EventSink
+  readonly #onSourceBytes: (bytes: number) => void
   readonly #init: SchedulerInit
   readonly #pushes: Pushes
   readonly #coverage: Coverage
   readonly #offers: ParentOffers
 
   constructor(
-    components: { state: ClusterState; outbox: Outbox; journal: EventSink; random: () => number },
+    components: {
+      state: ClusterState
+      outbox: Outbox
+      journal: EventSink
+      random: () => number
+      onSourceBytes?: (bytes: number) => void
+    },
     init: SchedulerInit,
   ) {
     this.#state = components.state
     this.#outbox = components.outbox
     this.#journal = components.journal
+    this.#onSourceBytes = components.onSourceBytes ?? (() => {})
     this.#init = init
     this.#pushes = new Pushes(components.outbox)
     const apply = (event: StateEvent) => this.#apply(event)
@@ -294,6 +302,7 @@ export class Scheduler {
     // A lost attempt may cost bytes of pieces that never land, but not without end.
     const fromSourceBytes = Math.min(message.fromSourceBytes, bytes + task.pieceSize)
     this.counts.sourceBytes += fromSourceBytes
+    this.#onSourceBytes(fromSourceBytes)
     for (const parent of message.parents) this.counts.peerBytes += Math.min(parent.bytes, task.size)
     if (this.#state.corruptReports.isQuarantined(host.id, now)) return
     this.#apply({

@@ -29,7 +29,9 @@ interface Answer {
   at: number
 }
 
-/** Counts since start, for metrics. */
+export type RelayResult = 'fetched' | 'shared' | 'stale' | 'failed'
+
+/** Counts since start. */
 export interface RelayCounts {
   sourceRequests: number
   hits: number
@@ -41,6 +43,7 @@ export class SourceRelay {
   readonly #source: SourceClient
   readonly #clock: Clock
   readonly #logger: Logger | undefined
+  readonly #onResult: (result: RelayResult) => void
   readonly #tagFreshMs: number
   readonly #credentialKey = randomBytes(32)
   readonly #bodies = new ByteLru<Digest, Uint8Array>({ bytesMax: BODIES_BYTES_MAX, entriesMax: BODIES_MAX })
@@ -49,12 +52,19 @@ export class SourceRelay {
   readonly #gate = new Gate({ runningMax: SOURCE_REQUESTS_MAX, waitingMax: SOURCE_REQUESTS_WAITING_MAX })
 
   constructor(
-    components: { source: SourceClient; clock: Clock; logger?: Logger },
+    components: {
+      source: SourceClient
+      clock: Clock
+      logger?: Logger
+      /** Told of each question's end. */
+      onResult?: (result: RelayResult) => void
+    },
     init: { tagFreshMs: number },
   ) {
     this.#source = components.source
     this.#clock = components.clock
     this.#logger = components.logger
+    this.#onResult = components.onResult ?? (() => {})
     this.#tagFreshMs = init.tagFreshMs
   }
 
@@ -118,16 +128,28 @@ export class SourceRelay {
     const bodyGone = remembered?.digest !== undefined && this.#bodies.get(remembered.digest) === undefined
     if (remembered !== undefined && !bodyGone && this.#clock.monotonic() - remembered.at < freshMs) {
       this.counts.hits++
+      this.#onResult('shared')
       return { answer: remembered, stale: false }
     }
+    let asked = false
     try {
-      return {
-        answer: await this.#coalescer.join(key, inner => this.#ask(fetchAnswer, inner), signal),
-        stale: false,
-      }
+      const answer = await this.#coalescer.join(
+        key,
+        inner => {
+          asked = true
+          return this.#ask(fetchAnswer, inner)
+        },
+        signal,
+      )
+      this.#onResult(asked ? 'fetched' : 'shared')
+      return { answer, stale: false }
     } catch (error) {
-      if (remembered === undefined || bodyGone || !isAway(error) || signal.aborted) throw error
+      if (remembered === undefined || bodyGone || !isAway(error) || signal.aborted) {
+        this.#onResult('failed')
+        throw error
+      }
       this.counts.stale++
+      this.#onResult('stale')
       this.#logger?.warn({ err: error, digest: remembered.digest }, 'source is away, answering from memory')
       return { answer: remembered, stale: true }
     }

@@ -39,8 +39,7 @@ const CLOSE_TIMEOUT_MS = 500
 
 /** What of the edge is counted. */
 export interface EdgeCounts {
-  observeDecision(seconds: number): void
-  countRefused(code: string): void
+  observeSchedule(seconds: number): void
 }
 
 export interface RpcComponents {
@@ -166,7 +165,7 @@ class HostSession {
     const message = decodeHostMessage(frame)
     if (!this.#welcomed) this.#admit(message, now)
     else this.#handle(message, now)
-    this.#components.counts?.observeDecision((clock.monotonic() - now) / 1000)
+    this.#components.counts?.observeSchedule((clock.monotonic() - now) / 1000)
     this.#onHandled()
   }
 
@@ -176,7 +175,6 @@ class HostSession {
     const { secret } = this.#init
     if (secret !== undefined && !checkProof(secret, libp2p.peerId.toString(), this.#host, message.proof)) {
       // Told before the end, so that the operator of the host reads why.
-      this.#components.counts?.countRefused('ADMISSION_REFUSED')
       logger.warn(
         { host: this.#host, name: message.name },
         'host not admitted: wrong or missing cluster secret',
@@ -278,7 +276,6 @@ class HostSession {
   #refuse(id: number, error: PantalaError): void {
     const frame = { type: 'refused', id, code: error.code, detail: clipDetail(error.detail ?? '') } as const
     const message = error.challenge === undefined ? frame : { ...frame, challenge: error.challenge }
-    this.#components.counts?.countRefused(error.code)
     if (this.#welcomed) this.#components.streams.send(this.#host, message)
     else this.#frames.send(encodeMessage(message))
   }

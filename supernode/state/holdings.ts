@@ -5,6 +5,7 @@ import type { Task } from './task.ts'
 
 export function addPiece(peer: Peer, piece: number): void {
   if (!peer.have.add(piece)) return
+  peer.task.copies ??= new Uint32Array(peer.task.pieces)
   peer.task.copies[piece]!++
   peer.task.offering.add(peer)
 }
@@ -12,7 +13,7 @@ export function addPiece(peer: Peer, piece: number): void {
 export function clearPieces(peer: Peer): void {
   for (const piece of [...peer.have.pieces()]) {
     peer.have.remove(piece)
-    peer.task.copies[piece]!--
+    peer.task.copies![piece]!--
   }
 }
 
@@ -37,7 +38,7 @@ export function graceLost(task: Task, held: Bitfield | undefined, graceUntil: nu
   task.graceUntil = Math.max(task.graceUntil, graceUntil)
   for (let piece = 0; piece < task.pieces; piece++) {
     if (held !== undefined && !held.has(piece)) continue
-    if (task.full.size > 0 || task.copies[piece]! > 0) continue
+    if (task.full.size > 0 || task.copiesOf(piece) > 0) continue
     task.graced ??= new Bitfield(task.pieces)
     task.graced.add(piece)
   }

@@ -47,8 +47,8 @@ export class Task implements Geometry {
   /** Peers that hold a piece or have a grant. */
   readonly offering = new SampleSet<Peer>()
   readonly wanting = new Set<Peer>()
-  /** How many peers hold each piece, full holders not counted. */
-  readonly copies: Uint32Array
+  /** How many peers hold each piece, full holders not counted; undefined until the first does. */
+  copies: Uint32Array | undefined
 
   readonly grants = new Map<HostId, LiveGrant>()
   /** Bytes fetched from the source in this episode: since last nobody wanted the task. */
@@ -69,13 +69,17 @@ export class Task implements Geometry {
     this.pieceSize = geometry.pieceSize
     this.pieces = pieceCount(geometry)
     this.hashed = new Bitfield(this.pieces)
-    this.copies = new Uint32Array(this.pieces)
     this.usedAt = at
   }
 
   /** True if a live host holds the piece and its hash is known, so that others can take it. */
   isAvailable(piece: number): boolean {
-    return this.hashed.has(piece) && (this.full.size > 0 || this.copies[piece]! > 0)
+    return this.hashed.has(piece) && (this.full.size > 0 || this.copiesOf(piece) > 0)
+  }
+
+  /** How many peers hold the piece, full holders not counted. */
+  copiesOf(piece: number): number {
+    return this.copies?.[piece] ?? 0
   }
 
   granteeOf(piece: number): HostId | undefined {

@@ -164,9 +164,13 @@ export class HeardPushes implements TaskListener {
 }
 
 /** Waits until `check` holds. @throws Error after `timeoutMs` */
-export async function until(check: () => boolean, what: string, timeoutMs = 10_000): Promise<void> {
+export async function until(
+  check: () => boolean | Promise<boolean>,
+  what: string,
+  timeoutMs = 10_000,
+): Promise<void> {
   const deadline = performance.now() + timeoutMs
-  while (!check()) {
+  while (!(await check())) {
     if (performance.now() > deadline) throw new Error(`not within ${timeoutMs} ms: ${what}`)
     await new Promise(resolve => setTimeout(resolve, 5))
   }

@@ -188,7 +188,7 @@ export class ClusterScript implements Outbox {
       }
       for (let piece = 0; piece < task.pieces; piece++) {
         const holders = [...task.peers.values()].filter(peer => peer.have.has(piece)).length
-        assert.equal(task.copies[piece], holders, `copies of piece ${piece}`)
+        assert.equal(task.copiesOf(piece), holders, `copies of piece ${piece}`)
         if (task.wanting.size === 0 || task.isAvailable(piece) || seen.has(piece)) continue
         // Waits for what is still being fetched; then the task fails.
         if (task.grants.size > 0 && remainingBytes(task, this.#ratio) < pieceLength(task, piece)) continue

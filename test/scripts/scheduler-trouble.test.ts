@@ -91,7 +91,7 @@ test('three distinct hosts that got corrupt pieces put a parent out; one alone c
   story.complain('h2', 'bad', 'corrupt')
   story.complain('h3', 'bad', 'corrupt')
   assert.equal(story.state.corruptReports.isQuarantined('bad', story.now), true)
-  assert.equal(story.task.copies[0], 1, 'what it holds no longer counts')
+  assert.equal(story.task.copiesOf(0), 1, 'what it holds no longer counts')
   story.join('late')
   assert.equal(
     story.register('late')!.parents.some(parent => parent.host === 'bad'),
@@ -183,7 +183,7 @@ test('a hash that contradicts the recorded one does not make a holder', () => {
     parents: [],
     slotsBusy: 0,
   })
-  assert.equal(story.task.copies[0], 1)
+  assert.equal(story.task.copiesOf(0), 1)
   assert.equal(story.task.hashOf(0)![0], 1)
   assert.equal(story.scheduler.counts.hashConflicts, 1)
 })

@@ -61,7 +61,7 @@ test('a new task is granted to the seed; its hashes and new holders are pushed t
   one.client.report({ digest, pieces: [0], fromSourceBytes: 0, parents: [{ host: seed.id, bytes: MiB }] })
 
   const heardByTwo = new HeardPushes()
-  await until(() => edge.state.tasks.get(digest)!.copies[0] === 2, 'report of one')
+  await until(() => edge.state.tasks.get(digest)!.copiesOf(0) === 2, 'report of one')
   const late = await two.client.register(request, heardByTwo, signal)
   assert.equal(late.hashes.byteLength, 64)
   assert.deepEqual(late.hashed, new Uint8Array([0b1100_0000]))
