@@ -1,16 +1,18 @@
 // Composition root of the supernode: builds all its parts from the configuration, starts them in order, and takes them down again.
 import { existsSync } from 'node:fs'
-import { mkdir, readFile } from 'node:fs/promises'
+import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Libp2p } from '@libp2p/interface'
 import { type Clock, systemClock } from '../shared/clock.ts'
+import { readClusterSecret } from '../shared/config/cluster-secret.ts'
 import { parseAddress } from '../shared/config/option.ts'
-import { PantalaError, toPantalaError } from '../shared/errors.ts'
+import { PantalaError } from '../shared/errors.ts'
 import { ServiceStack } from '../shared/lifecycle.ts'
 import type { Logger } from '../shared/logger.ts'
 import { createTicketIssuer } from '../shared/protocol/admission.ts'
 import type { HostId } from '../shared/protocol/messages.ts'
+import { RegistryClient } from '../shared/source/registry-client.ts'
 import type { SourceClient } from '../shared/source/source-client.ts'
 import { toTcpMultiaddr, withPeerId } from '../shared/transport/addresses.ts'
 import { loadIdentity } from '../shared/transport/identity.ts'
@@ -42,7 +44,7 @@ export interface Supernode {
 export interface SupernodeComponents {
   readonly logger: Logger
   readonly clock?: Clock
-  /** Asks the registries. Absent: nothing is relayed, and small blobs are tasks like others. */
+  /** Asks the registries; absent: one made from the configuration. */
   readonly source?: SourceClient
   readonly random?: () => number
   /** How the seed's process is made from its arguments and environment; absent: this program again. */
@@ -58,14 +60,17 @@ export async function startSupernode(
   config: SupernodeConfig,
   components: SupernodeComponents,
 ): Promise<Supernode> {
-  const { logger, clock = systemClock, random = Math.random, source } = components
+  const { logger, clock = systemClock, random = Math.random } = components
   const metrics = components.metrics ?? new SupernodeMetrics({ processMetrics: true })
   const { expireMs } = config.host
   await makeDataDir(config.dataDir)
-  const secret = await readSecret(config.cluster)
+  const secret = await readClusterSecret(config.cluster)
   const privateKey = await loadIdentity(join(config.dataDir, 'identity.key'))
 
   const stack = new ServiceStack({ logger })
+  const source =
+    components.source ??
+    new RegistryClient({ logger, clock }, { upstreams: config.upstreams, ...config.source })
   const state = new ClusterState()
   const streams = new HostStreams()
   const journal = new Journal({ state, clock, logger }, { directory: join(config.dataDir, 'journal') })
@@ -74,20 +79,18 @@ export async function startSupernode(
     { state, outbox: streams, journal, random, onSourceBytes },
     { budgetRatio: config.source.budgetRatio, expireMs },
   )
-  const relay =
-    source === undefined
-      ? undefined
-      : new SourceRelay(
-          { source, clock, logger, onResult: result => metrics.countRelay(result) },
-          config.manifest,
-        )
+  const relay = new SourceRelay(
+    { source, clock, logger, onResult: result => metrics.countRelay(result) },
+    config.manifest,
+  )
   const notReady = () => (config.seed.enabled && state.seeds.size === 0 ? ['the seed is not connected'] : [])
   const api = new ApiServer(
-    { state, scheduler, relayCounts: relay?.counts, registry: metrics.registry, clock, notReady },
+    { state, scheduler, relayCounts: relay.counts, registry: metrics.registry, clock, notReady },
     config.api,
   )
   metrics.watch({ hosts: () => state.hosts.size, tasks: () => state.tasks.size })
 
+  await stack.start({ name: 'registry client', start: () => {}, stop: () => source.close() })
   await stack.start({
     name: 'journal',
     start: async () => {
@@ -158,16 +161,5 @@ async function makeDataDir(dataDir: string): Promise<void> {
     await mkdir(dataDir, { recursive: true, mode: 0o700 })
   } catch (cause) {
     throw new PantalaError('DATA_DIR_UNUSABLE', { detail: `${dataDir}: ${(cause as Error).message}`, cause })
-  }
-}
-
-async function readSecret(cluster: SupernodeConfig['cluster']): Promise<string | undefined> {
-  if (cluster.secretFile === undefined) return cluster.secret
-  try {
-    const secret = (await readFile(cluster.secretFile, 'utf8')).trim()
-    if (secret !== '') return secret
-    throw new Error('the file is empty')
-  } catch (error) {
-    throw toPantalaError(error, 'CONFIG_INVALID', `cluster.secretFile: ${(error as Error).message}`)
   }
 }

@@ -30,6 +30,15 @@ export function withPeerId(address: string, host: string): string | undefined {
   return named === host ? address : undefined
 }
 
+/** Addresses told to others, at most. */
+const ADDRESSES_TOLD_MAX = 8
+
+/** Those of a node's addresses that other machines can dial; loopback ones only where there are no others (all on one machine). */
+export function dialableAddresses(addresses: readonly string[]): string[] {
+  const outside = addresses.filter(address => !/^\/(?:ip4\/127\.|ip6\/::1\/)/.test(address))
+  return (outside.length > 0 ? outside : [...addresses]).slice(0, ADDRESSES_TOLD_MAX)
+}
+
 function parseMultiaddr(text: string) {
   try {
     return multiaddr(text)
