@@ -1,8 +1,8 @@
 // Keeps every piece of an active task with a holder or a grantee: carries out what the grant decider says.
 import { clipDetail } from '../shared/protocol/limits.ts'
+import type { Outbox } from './outbox.ts'
 import type { Pushes } from './pushes.ts'
 import { decideGrants, decideOwnGrant, type GrantChoice, type GrantDecision } from './schedule/grants.ts'
-import type { Outbox } from './scheduler.ts'
 import type { ClusterState } from './state/cluster-state.ts'
 import type { StateEvent } from './state/events.ts'
 import type { Peer } from './state/peer.ts'

@@ -1,8 +1,8 @@
 // Gives children their parents: carries out what the candidate decider says.
 
 import type { HostId } from '../shared/protocol/messages.ts'
+import type { Outbox } from './outbox.ts'
 import { chooseParents, hasUsefulParent } from './schedule/candidates.ts'
-import type { Outbox } from './scheduler.ts'
 import type { ClusterState } from './state/cluster-state.ts'
 import type { StateEvent } from './state/events.ts'
 import type { Host } from './state/host.ts'

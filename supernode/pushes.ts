@@ -1,6 +1,6 @@
 // What waits for the next flush: hashes that became known, and tasks that have new holders. Bounded by the tasks that are active.
 import { PIECE_HASH_BYTES } from '../shared/piece.ts'
-import type { Outbox } from './scheduler.ts'
+import type { Outbox } from './outbox.ts'
 import type { Task } from './state/task.ts'
 
 export class Pushes {

@@ -11,9 +11,10 @@ import type {
   ParentFault,
   Register,
   Report,
-  SupernodeMessage,
 } from '../shared/protocol/messages.ts'
 import { Coverage } from './coverage.ts'
+import { HOST_HELD_MAX, HOST_PEERS_MAX, LOST_GRACE_MS, RESETS_MAX, TASKS_MAX } from './limits.ts'
+import type { EventSink, Outbox } from './outbox.ts'
 import { PARENTS_FIRST, ParentOffers } from './parent-offers.ts'
 import { Pushes } from './pushes.ts'
 import { sortReport } from './report-pieces.ts'
@@ -21,20 +22,7 @@ import type { ClusterState } from './state/cluster-state.ts'
 import type { StateEvent } from './state/events.ts'
 import type { Host } from './state/host.ts'
 import type { Task } from './state/task.ts'
-
-/** Where messages to hosts go; a host that is not there any more is no error. */
-export interface Outbox {
-  send(host: HostId, message: SupernodeMessage): void
-  /** The same message to many, encoded once. */
-  broadcast(hosts: Iterable<HostId>, message: SupernodeMessage): void
-  /** Ends the stream of a host that was silent too long. */
-  cut(host: HostId, reason: string): void
-}
-
-/** Takes the events that a restart must know. */
-export interface EventSink {
-  record(event: StateEvent): void
-}
+import { Sweeper } from './sweeper.ts'
 
 export interface SchedulerInit {
   /** Hard cap of source bytes for each task, as a multiple of its size. */
@@ -54,14 +42,6 @@ export interface SchedulerCounts {
   hashConflicts: number
 }
 
-/** How long pieces that only a lost host held are not granted again, in ms: it may come straight back. */
-export const LOST_GRACE_MS = 500
-/** How long a grantee may go without landing a piece, in ms. */
-export const GRANT_STALL_MS = 20_000
-/** Times that a task's hashes may be withdrawn while it is remembered. */
-export const RESETS_MAX = 3
-/** Children looked at in one sweep. */
-const SWEEP_CHILDREN_MAX = 2000
 /** Errors that the source would answer to anyone with the same repository and credentials. */
 const refusingCodes = new Set(['SOURCE_UNAUTHORIZED', 'SOURCE_DENIED', 'SOURCE_BLOB_UNKNOWN'])
 
@@ -84,10 +64,10 @@ export class Scheduler {
   readonly #outbox: Outbox
   readonly #journal: EventSink
   readonly #onSourceBytes: (bytes: number) => void
-  readonly #init: SchedulerInit
   readonly #pushes: Pushes
   readonly #coverage: Coverage
   readonly #offers: ParentOffers
+  readonly #sweeper: Sweeper
 
   constructor(
     components: {
@@ -103,11 +83,12 @@ export class Scheduler {
     this.#outbox = components.outbox
     this.#journal = components.journal
     this.#onSourceBytes = components.onSourceBytes ?? (() => {})
-    this.#init = init
     this.#pushes = new Pushes(components.outbox)
     const apply = (event: StateEvent) => this.#apply(event)
     this.#coverage = new Coverage({ ...components, apply, pushes: this.#pushes }, init)
     this.#offers = new ParentOffers({ ...components, apply })
+    const { state } = components
+    this.#sweeper = new Sweeper({ state, apply, coverage: this.#coverage, offers: this.#offers }, init)
   }
 
   /** True if `flush` has something to send. */
@@ -199,28 +180,11 @@ export class Scheduler {
 
   /** Looks after what no message starts: the silent, grants without progress, children without a useful parent. */
   sweep(now: number): void {
-    for (const host of [...this.#state.hosts.values()]) {
-      if (now - host.seenAt <= this.#init.expireMs) continue
+    for (const host of this.#sweeper.findSilent(now)) {
       this.lose(host.id, now, true)
       this.#outbox.cut(host.id, 'silent too long')
     }
-    let children = 0
-    for (const task of [...this.#state.active]) {
-      for (const grant of [...task.grants.values()])
-        if (now - grant.progressAt > GRANT_STALL_MS)
-          this.#apply({
-            type: 'grant-ended',
-            host: grant.host,
-            digest: task.digest,
-            failure: 'SOURCE_STALLED',
-            lasting: true,
-          })
-      this.#coverage.cover(task, now)
-      for (const child of [...task.wanting]) {
-        if (++children > SWEEP_CHILDREN_MAX) return
-        if (this.#offers.helpStuck(child, now)) this.#coverage.coverOwn(child, now)
-      }
-    }
+    this.#sweeper.sweep(now)
   }
 
   #apply(event: StateEvent): void {
@@ -232,7 +196,9 @@ export class Scheduler {
     if (this.#state.corruptReports.isQuarantined(host.id, now)) return
     for (const { digest, size, pieceSize, have } of message.holdings) {
       const task = this.#state.tasks.get(digest)
+      if (host.full.size >= HOST_HELD_MAX || host.peers.size >= HOST_PEERS_MAX) return
       if (task === undefined) {
+        if (this.#state.tasks.size >= TASKS_MAX) continue
         // Without hashes a partial holding is of no use to others, and its geometry only one host's word.
         if (have !== undefined || pieceSize !== pieceSizeFor(size)) continue
         this.#apply({ type: 'task-known', digest, size, pieceSize, at: now })
@@ -252,6 +218,14 @@ export class Scheduler {
       return
     }
     let task = this.#state.tasks.get(digest)
+    if (!host.peers.has(digest) && host.peers.size >= HOST_PEERS_MAX) {
+      this.#refuse(host, id, `${HOST_PEERS_MAX} tasks of this host are running`)
+      return
+    }
+    if (task === undefined && this.#state.tasks.size >= TASKS_MAX) {
+      this.#refuse(host, id, `${TASKS_MAX} tasks are known`)
+      return
+    }
     if (task !== undefined && task.size !== size) {
       const believed = task.hashed.count > 0 || task.full.size > 0 || task.wanting.size > 0
       if (believed) {
@@ -263,7 +237,8 @@ export class Scheduler {
     const { registry, repository } = source
     this.#apply({ type: 'task-known', digest, ...geometry, registry, repository, at: now })
     task = this.#state.tasks.get(digest)!
-    const bits = have?.byteLength === task.hashed.bytes.byteLength ? have : undefined
+    const believed = !this.#state.corruptReports.isQuarantined(host.id, now)
+    const bits = believed && have?.byteLength === task.hashed.bytes.byteLength ? have : undefined
     this.#apply({ type: 'registered', host: host.id, digest, source, have: bits, at: now })
     const child = task.peers.get(host.id)!
     const decision = this.#coverage.decide(task, now)

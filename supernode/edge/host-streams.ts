@@ -4,7 +4,7 @@ import { PantalaError } from '../../shared/errors.ts'
 import { encodeMessage } from '../../shared/protocol/codec.ts'
 import type { FrameStream } from '../../shared/protocol/framing.ts'
 import type { HostId, SupernodeMessage } from '../../shared/protocol/messages.ts'
-import type { Outbox } from '../scheduler.ts'
+import type { Outbox } from '../outbox.ts'
 
 /** Most bytes that wait for one host: its largest single answer, and room for pushes beside it. */
 export const OUTBOUND_BYTES_MAX = 8 * 1024 * 1024

@@ -13,8 +13,9 @@ import type {
   SourceRef,
   SupernodeMessage,
 } from '../../shared/protocol/messages.ts'
+import type { Outbox } from '../../supernode/outbox.ts'
 import { remainingBytes } from '../../supernode/schedule/source-budget.ts'
-import { type Outbox, Scheduler } from '../../supernode/scheduler.ts'
+import { Scheduler } from '../../supernode/scheduler.ts'
 import { ClusterState } from '../../supernode/state/cluster-state.ts'
 import type { StateEvent } from '../../supernode/state/events.ts'
 import type { Task } from '../../supernode/state/task.ts'

@@ -1,7 +1,7 @@
 // Stories of pulls where hosts die, lie or fall silent.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { GRANT_STALL_MS, LOST_GRACE_MS } from '../../supernode/scheduler.ts'
+import { GRANT_STALL_MS, LOST_GRACE_MS } from '../../supernode/limits.ts'
 import { anySource, ClusterScript, digest, MiB } from './cluster-script.ts'
 
 function coldPull(hosts: readonly string[], pieces = 8): ClusterScript {

@@ -1,0 +1,18 @@
+// Limits and times of the scheduler, units in their names; docs/limits.md lists them.
+
+/** How long pieces that only a lost host held are not granted again, in ms: it may come straight back. */
+export const LOST_GRACE_MS = 500
+/** How long a grantee may go without landing a piece, in ms. */
+export const GRANT_STALL_MS = 20_000
+/** Times that a task's hashes may be withdrawn while it is remembered. */
+export const RESETS_MAX = 3
+/** Tasks known at a time, and of them those that one host may pull or hold in part, and hold whole. */
+export const TASKS_MAX = 200_000
+export const HOST_PEERS_MAX = 4096
+export const HOST_HELD_MAX = 100_000
+/** A task that nobody holds or wants is forgotten after this, in ms. */
+export const TASK_IDLE_MS = 24 * 60 * 60_000
+/** Tasks looked at for forgetting in one sweep. */
+export const SWEEP_TASKS_MAX = 64
+/** Children looked at in one sweep. */
+export const SWEEP_CHILDREN_MAX = 2000

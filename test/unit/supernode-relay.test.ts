@@ -1,0 +1,145 @@
+// The relay asks the source once for all, keeps answers for a moment, and gives no credential what another one got.
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { Clock } from '../../shared/clock.ts'
+import { digestOf } from '../../shared/digest.ts'
+import { isPantalaError } from '../../shared/errors.ts'
+import { SourceRelay } from '../../supernode/edge/relay.ts'
+import { MemorySourceClient } from '../doubles/memory-source-client.ts'
+
+const signal = AbortSignal.timeout(20_000)
+const body = Buffer.from('{"schemaVersion":2}')
+const small = Buffer.from('a config blob')
+
+function makeRelay() {
+  const source = new MemorySourceClient()
+  source.manifests.set('a/b:v1', { mediaType: 'application/m', body })
+  const digest = source.putBlob(small)
+  const clock = { ms: 0 }
+  const turned: Clock = { now: () => clock.ms, monotonic: () => clock.ms, after: () => ({ cancel() {} }) }
+  const relay = new SourceRelay({ source, clock: turned }, { tagFreshMs: 5000 })
+  const ask = (authorization?: string, known?: typeof digest) =>
+    relay.relay(
+      {
+        kind: 'manifest',
+        source: { registry: 'r', repository: 'a/b', authorization },
+        reference: 'v1',
+        accept: ['x/y'],
+        known,
+      },
+      signal,
+    )
+  const askBlob = (authorization?: string) =>
+    relay.smallBlob(
+      { digest, size: small.byteLength, source: { registry: 'r', repository: 'a/b', authorization } },
+      signal,
+    )
+  return { source, digest, clock, relay, ask, askBlob }
+}
+
+test('ten hosts that ask at once for a tag cost the source one request', async () => {
+  const { source, ask } = makeRelay()
+  const answers = await Promise.all(Array.from({ length: 10 }, () => ask()))
+  assert.deepEqual(source.requests, ['GET manifest a/b:v1 anonymous'])
+  for (const answer of answers) assert.deepEqual(Buffer.from(answer.body!), body)
+})
+
+test('a tag is fresh for its time, then asked again with HEAD', async () => {
+  const { source, clock, ask } = makeRelay()
+  await ask()
+  clock.ms = 4999
+  await ask()
+  assert.equal(source.requests.length, 1)
+  clock.ms = 5001
+  const answer = await ask()
+  assert.deepEqual(source.requests.slice(1), ['HEAD manifest a/b:v1 anonymous'])
+  assert.deepEqual(Buffer.from(answer.body!), body)
+})
+
+test('a manifest the host knows does not travel', async () => {
+  const { ask } = makeRelay()
+  const answer = await ask(undefined, digestOf(body))
+  assert.equal(answer.body, undefined)
+  assert.equal(answer.length, body.byteLength)
+})
+
+test('a moved tag is seen after its fresh time', async () => {
+  const { source, clock, ask } = makeRelay()
+  await ask()
+  const moved = Buffer.from('{"schemaVersion":2,"moved":true}')
+  source.manifests.set('a/b:v1', { mediaType: 'application/m', body: moved })
+  clock.ms = 5001
+  assert.deepEqual(Buffer.from((await ask()).body!), moved)
+})
+
+test('away source: the last answer, marked stale; without one, the error', async () => {
+  const { source, clock, ask } = makeRelay()
+  await ask()
+  clock.ms = 60_000
+  source.away = true
+  const answer = await ask()
+  assert.equal(answer.stale, true)
+  assert.deepEqual(Buffer.from(answer.body!), body)
+  await assert.rejects(ask('Bearer other'), error => isPantalaError(error, 'SOURCE_AWAY'))
+})
+
+test('an answer for one credential is not given to another', async () => {
+  const { source, ask } = makeRelay()
+  source.refused.add('Bearer bad')
+  await ask('Bearer good')
+  await assert.rejects(ask('Bearer bad'), (error: unknown) => {
+    assert.ok(isPantalaError(error, 'SOURCE_UNAUTHORIZED'))
+    return error.challenge === 'Bearer realm="r"'
+  })
+})
+
+test('a refusal is not hidden by an older answer', async () => {
+  const { source, clock, ask } = makeRelay()
+  await ask('Bearer x')
+  source.refused.add('Bearer x')
+  clock.ms = 5001
+  await assert.rejects(ask('Bearer x'), error => isPantalaError(error, 'SOURCE_UNAUTHORIZED'))
+})
+
+test('a small blob is fetched once for ten hosts', async () => {
+  const { source, askBlob } = makeRelay()
+  const blobs = await Promise.all(Array.from({ length: 10 }, () => askBlob()))
+  for (const blob of blobs) assert.deepEqual(Buffer.from(blob), small)
+  assert.deepEqual(source.requests, ['GET blob anonymous'])
+})
+
+test('a small blob in memory is given to another credential only after the source said yes', async () => {
+  const { source, askBlob } = makeRelay()
+  source.refused.add('Bearer bad')
+  await askBlob('Bearer good')
+  await assert.rejects(askBlob('Bearer bad'), error => isPantalaError(error, 'SOURCE_UNAUTHORIZED'))
+  await askBlob('Bearer fine')
+  assert.deepEqual(source.requests, ['GET blob Bearer good', 'HEAD blob Bearer bad', 'HEAD blob Bearer fine'])
+})
+
+test('different credentials at the same moment fetch the body once', async () => {
+  const { source, askBlob } = makeRelay()
+  await Promise.all(['Bearer a', 'Bearer b', 'Bearer c'].map(askBlob))
+  assert.equal(source.requests.filter(request => request.startsWith('GET')).length, 1)
+  assert.equal(source.requests.filter(request => request.startsWith('HEAD')).length, 2)
+})
+
+test('bytes that do not have the digest are not passed on', async () => {
+  const { source, digest, askBlob } = makeRelay()
+  source.blobs.set(digest, Buffer.from('another blob!'))
+  await assert.rejects(askBlob(), error => isPantalaError(error, 'SOURCE_DIGEST_MISMATCH'))
+})
+
+test('the work stops when the last who asked has gone, and the next starts anew', async () => {
+  const { source, relay, ask } = makeRelay()
+  source.hold = new Promise(() => {})
+  const gone = new AbortController()
+  const asked = relay.relay(
+    { kind: 'manifest', source: { registry: 'r', repository: 'a/b' }, reference: 'v1', accept: ['x/y'] },
+    gone.signal,
+  )
+  gone.abort(new Error('gone'))
+  await assert.rejects(asked, /gone/)
+  source.hold = undefined
+  assert.deepEqual(Buffer.from((await ask()).body!), body)
+})
