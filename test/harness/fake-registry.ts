@@ -16,6 +16,7 @@ export class FakeRegistry {
   readonly #routes = new Map<string, Answer>()
   readonly #server: Server
   readonly #sockets = new Set<Socket>()
+  #name = ''
 
   constructor() {
     this.#server = createServer((request, response) => {
@@ -36,6 +37,7 @@ export class FakeRegistry {
   static async start(): Promise<FakeRegistry> {
     const registry = new FakeRegistry()
     await new Promise<void>(resolve => registry.#server.listen(0, '127.0.0.1', resolve))
+    registry.#name = `127.0.0.1:${(registry.#server.address() as AddressInfo).port}`
     return registry
   }
 
@@ -46,7 +48,7 @@ export class FakeRegistry {
 
   /** `127.0.0.1:PORT`, as a registry's name. */
   get name(): string {
-    return `127.0.0.1:${(this.#server.address() as AddressInfo).port}`
+    return this.#name
   }
 
   get url(): string {
