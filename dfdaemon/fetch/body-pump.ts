@@ -85,7 +85,8 @@ class BodyPump {
     try {
       taking = this.#init.take(wanted)
     } catch (reason) {
-      return this.#end({ stopped: { reason } })
+      this.#end({ stopped: { reason } })
+      return
     }
     if (taking !== undefined) this.#holdUp(taking)
     if (this.#taken === this.#init.length) this.#end({})
