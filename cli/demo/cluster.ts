@@ -9,8 +9,8 @@ import { findFreePorts, ServiceProcess } from './processes.ts'
 
 export interface ClusterOptions {
   readonly hosts: number
-  /** Name the image references begin with, and the registry's URL behind it. */
-  readonly upstream: { readonly name: string; readonly url: string }
+  /** The `upstreams` of every service's configuration; asked for when the first one starts. */
+  readonly upstreams: () => Readonly<Record<string, unknown>>
   /** More settings for every dfdaemon or for the supernode, as their configuration files have them. */
   readonly dfdaemonSettings?: Readonly<Record<string, unknown>>
   readonly supernodeSettings?: Readonly<Record<string, unknown>>
@@ -99,7 +99,7 @@ export class LocalCluster {
       api: { address: `127.0.0.1:${api}` },
       peer: { address: `127.0.0.1:${peer}` },
       seed: { peerAddress: `127.0.0.1:${seed}` },
-      upstreams: this.#upstreams(),
+      upstreams: this.#options.upstreams(),
       log: { format: 'json' },
       ...this.#options.supernodeSettings,
     }
@@ -127,7 +127,7 @@ export class LocalCluster {
       proxy: { address: `127.0.0.1:${ports.proxy}` },
       peer: { address: `127.0.0.1:${ports.peer}` },
       admin: { address: `127.0.0.1:${ports.admin}` },
-      upstreams: this.#upstreams(),
+      upstreams: this.#options.upstreams(),
       log: { format: 'json' },
       ...this.#options.dfdaemonSettings,
     }
@@ -137,11 +137,6 @@ export class LocalCluster {
       proxyUrl: `http://127.0.0.1:${ports.proxy}`,
       adminUrl: `http://127.0.0.1:${ports.admin}`,
     }
-  }
-
-  #upstreams() {
-    const { name, url } = this.#options.upstream
-    return { default: name, registries: { [name]: { mirrors: [url] } } }
   }
 
   async #plan(
@@ -176,6 +171,11 @@ export class LocalCluster {
     const probe = async () => (await fetch(readyUrl, { signal: AbortSignal.timeout(2_000) })).ok
     await process.waitUntil(probe, { deadlineMs: readyDeadlineMs, signal: stopping })
   }
+}
+
+/** Upstreams that make a plain-HTTP registry at `host:port` the default one. */
+export function plainHttpUpstreams(address: string): Readonly<Record<string, unknown>> {
+  return { default: address, registries: { [address]: { insecure: true } } }
 }
 
 /** The command this process was started by, so that its services are of the same version; the launcher beside it if that was another program. */

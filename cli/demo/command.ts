@@ -1,26 +1,20 @@
 // `pantala demo`: a cluster of processes on this machine, one image, every host pulling it at once, and a table of where the bytes came from.
 import { statfs } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { type ClusterHost, LocalCluster } from './cluster.ts'
+import { geometryFor, pieceCount } from '../../shared/piece.ts'
+import { LocalCluster, plainHttpUpstreams } from './cluster.ts'
 import { demoTag, findRoot, prepareImage } from './image.ts'
-import { parseMetrics, type Samples, sumMetric } from './metrics-text.ts'
 import { findPlatformImage, type PlatformImage } from './oci-layout.ts'
-import { pullThrough } from './pull-through.ts'
+import { countHosts, pullEverywhere } from './pulling.ts'
 import { SourceRegistry } from './registry.ts'
-import { type DemoResult, formatBytes, formatSeconds, type HostResult, renderResult } from './report.ts'
-import {
-  choosePaint,
-  chooseView,
-  type DemoState,
-  type DemoView,
-  type HostState,
-  type Screen,
-} from './view.ts'
+import { type DemoResult, formatBytes, renderResult } from './report.ts'
+import { choosePaint, chooseView, type DemoState, type DemoView, type Screen } from './view.ts'
 
-export const DEMO_HOSTS_MAX = 64
+/** What a shell reports of a command ended by Ctrl-C. */
+const exitCodeStopped = 130
 
 export interface DemoOptions {
-  /** 1 to DEMO_HOSTS_MAX. */
+  /** 1 to 64. */
   readonly hosts: number
   /** One JSON object on `out` and nothing else there; progress goes to `err`. */
   readonly json: boolean
@@ -31,15 +25,13 @@ export interface DemoOutput {
   readonly err: Screen
 }
 
-/** What the image is called; the registry of this name exists only in the demo's configuration. */
-const upstreamName = 'registry.demo'
+/** What the image is called in the demo's registry. */
 const repository = 'pantala/demo'
-const watchEveryMs = 200
 
 /**
  * Runs the demo to its end and cleans up after it, whatever happens.
- * @returns the exit code: 0 if every digest on every host was right, 1 if not
- * @throws Error that shows what failed, or the signal's reason
+ * @returns the exit code: 0 if every digest on every host was right, 1 if not, 130 if it was told to stop
+ * @throws Error that shows what failed
  */
 export async function runDemo(
   options: DemoOptions,
@@ -52,35 +44,38 @@ export async function runDemo(
   const registry = new SourceRegistry()
   const cluster = new LocalCluster({
     hosts: options.hosts,
-    upstream: {
-      name: upstreamName,
-      get url() {
-        return registry.url
-      },
-    },
+    upstreams: () => plainHttpUpstreams(new URL(registry.url).host),
   })
-  const killAll = () => cluster.kill()
-  process.once('exit', killAll)
   const ticker = setInterval(() => view.update(state), 100)
-  let failed = true
+  const closeView = () => {
+    clearInterval(ticker)
+    view.close()
+  }
+  const onExit = () => {
+    view.close()
+    cluster.kill()
+  }
+  process.once('exit', onExit)
   try {
     const image = await prepareDemoImage(state, view, signal)
     await checkRoom(image.bytes, options.hosts)
     await registry.start()
     registry.addImage(repository, image.layout)
     await startCluster(cluster, state, view, signal)
-    const result = await pullEverywhere({ cluster, registry, image, state, view }, signal)
-    failed = false
-    clearInterval(ticker)
-    view.close(false)
+    const name = `${repository}:${demoTag}`
+    const result = await pullEverywhere({ cluster, registry, image, state, view, name }, signal)
+    closeView()
     printResult(result, options, output)
     return result.ok ? 0 : 1
+  } catch (error) {
+    closeView()
+    if (!signal.aborted) throw error
+    output.err.write('Stopping, and removing all that was stored …\n')
+    return exitCodeStopped
   } finally {
-    clearInterval(ticker)
-    if (failed) view.close(false)
     await cluster.stop()
     await registry.stop().catch(() => {})
-    process.off('exit', killAll)
+    process.off('exit', onExit)
   }
 }
 
@@ -105,6 +100,7 @@ async function prepareDemoImage(state: DemoState, view: DemoView, signal: AbortS
   if (image === undefined) throw new Error(`the demo's image has nothing for ${made.architecture}`)
   state.imageBytes = image.bytes
   state.layers = image.layers.length
+  state.imagePieces = image.layers.reduce((sum, layer) => sum + pieceCount(geometryFor(layer.size)), 0)
   state.imageDigests = image.layers.length + 2 + (image.index === undefined ? 0 : 1)
   return { ...image, layout: made.layout, architecture: made.architecture }
 }
@@ -134,169 +130,6 @@ async function startCluster(
   })
 }
 
-interface Running {
-  readonly cluster: LocalCluster
-  readonly registry: SourceRegistry
-  readonly image: LoadedImage
-  readonly state: DemoState
-  readonly view: DemoView
-}
-
-async function pullEverywhere(running: Running, signal: AbortSignal): Promise<DemoResult> {
-  const { cluster, registry, image, state, view } = running
-  state.stage = `${countHosts(state.hosts.length)} pull the same image at once`
-  const started = performance.now()
-  const watching = watchHosts(running, started)
-  const giveUp = new AbortController()
-  const pulls = cluster.hosts.map((host, number) =>
-    pullOnHost(host, state.hosts[number]!, image, started, AbortSignal.any([signal, giveUp.signal])),
-  )
-  try {
-    await Promise.race([Promise.all(pulls), cluster.failed])
-  } catch (error) {
-    giveUp.abort()
-    await Promise.allSettled(pulls)
-    throw explainPull(error, cluster, state)
-  } finally {
-    await watching.stop()
-  }
-  const hosts = await Promise.all(cluster.hosts.map((host, number) => readResult(host, state.hosts[number]!)))
-  state.sourceBytes = countSourceBytes(registry)
-  const slowest = Math.max(...hosts.map(host => host.ms))
-  state.stage = `${countHosts(hosts.length)} pulled the image in ${formatSeconds(slowest)}`
-  view.update(state)
-  return {
-    imageBytes: image.bytes,
-    sourceBytes: state.sourceBytes,
-    sourceRatio: Math.round((state.sourceBytes / image.bytes) * 10_000) / 10_000,
-    hosts,
-    ok: hosts.every(host => host.verified),
-  }
-}
-
-async function pullOnHost(
-  host: ClusterHost,
-  shown: HostState,
-  image: LoadedImage,
-  started: number,
-  signal: AbortSignal,
-): Promise<void> {
-  shown.phase = 'pulling'
-  try {
-    const pulled = await pullThrough(
-      {
-        proxyUrl: host.proxyUrl,
-        ref: `${upstreamName}/${repository}:${demoTag}`,
-        architecture: image.architecture,
-      },
-      {
-        onBytes(bytes) {
-          shown.bytes += bytes
-        },
-      },
-      signal,
-    )
-    shown.ms = performance.now() - started
-    shown.digests = pulled.digests
-    const whole = pulled.bytes === image.bytes
-    if (!whole) throw new Error(`${host.name} got ${pulled.bytes} bytes of an image of ${image.bytes}`)
-    shown.bytes = image.bytes
-    shown.phase = 'verified'
-  } catch (error) {
-    shown.ms = performance.now() - started
-    shown.phase = 'failed'
-    if (!signal.aborted) throw new PullFailure(host, error)
-  }
-}
-
-/** Which host's pull failed, so that its log can be shown. */
-class PullFailure extends Error {
-  readonly host: ClusterHost
-
-  constructor(host: ClusterHost, cause: unknown) {
-    super(`the pull on ${host.name} failed: ${cause instanceof Error ? cause.message : String(cause)}`, {
-      cause,
-    })
-    this.host = host
-  }
-}
-
-function explainPull(error: unknown, cluster: LocalCluster, state: DemoState): unknown {
-  for (const host of state.hosts) if (host.phase === 'pulling') host.phase = 'failed'
-  if (!(error instanceof PullFailure)) return error
-  const theirs = error.host.process.explain(error.message)
-  theirs.message += `\n${cluster.supernode.explain('The supernode').message}`
-  return theirs
-}
-
-/** Asks every host for its metrics now and then, to show rates. */
-function watchHosts(running: Running, started: number): { stop(): Promise<void> } {
-  const { cluster, registry, state } = running
-  const before = new Map<string, { readonly atMs: number; readonly down: number; readonly up: number }>()
-  const look = async () => {
-    state.elapsedMs = performance.now() - started
-    state.sourceBytes = countSourceBytes(registry)
-    await Promise.all(
-      cluster.hosts.map(async (host, number) => {
-        const samples = await readMetrics(host).catch(() => undefined)
-        if (samples === undefined) return
-        const now = {
-          atMs: performance.now(),
-          down: receivedBytes(samples, 'peer') + receivedBytes(samples, 'source'),
-          up: sumMetric(samples, 'pantala_dfdaemon_upload_bytes_total'),
-        }
-        const last = before.get(host.name)
-        before.set(host.name, now)
-        const seconds = last === undefined ? 0 : (now.atMs - last.atMs) / 1000
-        if (last === undefined || seconds <= 0) return
-        const shown = state.hosts[number]!
-        shown.downRate = Math.max(0, now.down - last.down) / seconds
-        shown.upRate = Math.max(0, now.up - last.up) / seconds
-      }),
-    )
-  }
-  let stopped = false
-  const loop = (async () => {
-    while (!stopped) {
-      await look()
-      await new Promise(resolve => setTimeout(resolve, watchEveryMs * Math.ceil(cluster.hosts.length / 8)))
-    }
-  })()
-  return {
-    async stop() {
-      stopped = true
-      await loop
-    },
-  }
-}
-
-async function readResult(host: ClusterHost, shown: HostState): Promise<HostResult> {
-  const samples = await readMetrics(host)
-  return {
-    host: host.name,
-    ms: Math.round(shown.ms),
-    bytesFromPeers: receivedBytes(samples, 'peer'),
-    bytesFromSource: receivedBytes(samples, 'source'),
-    verified: shown.phase === 'verified',
-  }
-}
-
-async function readMetrics(host: ClusterHost): Promise<Samples> {
-  const answer = await fetch(`${host.adminUrl}/metrics`, { signal: AbortSignal.timeout(5_000) })
-  return parseMetrics(await answer.text())
-}
-
-function receivedBytes(samples: Samples, from: 'peer' | 'source'): number {
-  return sumMetric(samples, 'pantala_dfdaemon_blob_bytes_total', { from })
-}
-
-function countSourceBytes(registry: SourceRegistry): number {
-  return registry.log.reduce(
-    (sum, entry) => (entry.kind === 'blob' || entry.kind === 'manifest' ? sum + entry.bytes : sum),
-    0,
-  )
-}
-
 function printResult(result: DemoResult, options: DemoOptions, output: DemoOutput): void {
   if (options.json) {
     output.out.write(`${JSON.stringify(result)}\n`)
@@ -310,6 +143,7 @@ function makeState(hosts: number): DemoState {
     stage: '',
     imageBytes: 0,
     imageDigests: 0,
+    imagePieces: 0,
     layers: 0,
     sourceBytes: 0,
     elapsedMs: 0,
@@ -317,14 +151,10 @@ function makeState(hosts: number): DemoState {
       name: `host-${number + 1}`,
       phase: 'waiting',
       bytes: 0,
-      digests: 0,
+      pieces: 0,
       downRate: 0,
       upRate: 0,
       ms: 0,
     })),
   }
-}
-
-function countHosts(count: number): string {
-  return count === 1 ? '1 host' : `${count} hosts`
 }

@@ -33,34 +33,50 @@ export interface DemoImage {
   readonly kept: boolean
 }
 
+export interface ImageOptions {
+  /** The checkout or installed package whose files go in. */
+  readonly root: string
+  /** Where images are kept, if not in the place chosen by itself. */
+  readonly cacheDir?: string
+  /** Chooses the content; the real files of this machine unless told otherwise. */
+  readonly plan?: (root: string) => Promise<LayerPlan[]>
+  readonly bytesMin?: number
+}
+
 /**
  * The kept image if it is there and every byte of it is right; otherwise a new one. Safe against another run at the same time, and against
  * a run that was killed half-way.
  * @throws Error if neither cache directory can be written
  */
-export async function prepareImage(
-  options: { readonly root: string; readonly cacheDir?: string },
-  progress: MakeProgress = {},
-): Promise<DemoImage> {
+export async function prepareImage(options: ImageOptions, progress: MakeProgress = {}): Promise<DemoImage> {
   const cacheDir = options.cacheDir ?? (await chooseCacheDir(options.root))
   const key = await contentKey(options.root)
   const directory = join(cacheDir, key)
   const architecture = ociArchitecture(process.arch)
   const keptLayout = await openKept(directory)
   if (keptLayout !== undefined) return { layout: keptLayout, architecture, kept: true }
-  await rm(directory, { recursive: true, force: true })
   const making = join(cacheDir, `making-${randomUUID()}`)
   try {
-    await makeLayout(making, options.root, architecture, progress)
-    await rename(making, directory).catch(async error => {
-      // Another run was faster: its image is as good.
-      if (!existsSync(join(directory, 'index.json'))) throw error
-    })
+    await makeLayout(making, options, architecture, progress)
+    await putInPlace(making, directory)
   } finally {
     await rm(making, { recursive: true, force: true })
   }
   await removeOld(cacheDir, key)
   return { layout: await openLayout(directory), architecture, kept: false }
+}
+
+/** Another run may have been faster: its image is as good, unless it is the broken one that was found before. */
+async function putInPlace(making: string, directory: string): Promise<void> {
+  try {
+    await rename(making, directory)
+  } catch (error) {
+    if (!existsSync(directory)) throw error
+    if ((await openKept(directory)) !== undefined) return
+    await rename(directory, `${making}-broken`)
+    await rename(making, directory)
+    await rm(`${making}-broken`, { recursive: true, force: true })
+  }
 }
 
 /** The OCI (Go) name of a processor that Node names its own way. */
@@ -70,11 +86,12 @@ export function ociArchitecture(arch: string): string {
 
 async function makeLayout(
   directory: string,
-  root: string,
+  options: ImageOptions,
   architecture: string,
   progress: MakeProgress,
 ): Promise<void> {
-  const plans = await planLayers(root)
+  const plans = await (options.plan ?? planLayers)(options.root)
+  const bytesMin = options.bytesMin ?? imageBytesMin
   const all = plans.reduce((sum, plan) => sum + plan.bytes, 0)
   const writer = new LayoutWriter(directory)
   let packed = 0
@@ -86,15 +103,15 @@ async function makeLayout(
   const made = await makeLayers(writer, plans)
   const layers = plans.map(plan => made.get(plan)!)
   const bytes = layers.reduce((sum, layer) => sum + layer.descriptor.size, 0)
-  if (bytes < imageBytesMin) {
-    const noise = makeNoise(imageBytesMin - bytes)
+  if (bytes < bytesMin) {
+    const noise = makeNoise(bytesMin - bytes)
     layers.push(await writer.addLayer([{ name: 'usr/share/pantala/noise.bin', content: noise }]))
   }
   const portable = plans.filter(plan => plan.portable).map(plan => made.get(plan)!)
   await writeIndex(writer, architecture, layers, portable)
 }
 
-/** Longest first, two at a time: gzip is what takes the time, and each layer is one thread's work. */
+/** Longest first, as many side by side as libuv has threads: gzip is what takes the time, and each layer is one thread's work. */
 async function makeLayers(
   writer: LayoutWriter,
   plans: readonly LayerPlan[],
@@ -178,8 +195,8 @@ async function chooseCacheDir(root: string): Promise<string> {
 async function removeOld(cacheDir: string, key: string): Promise<void> {
   for (const name of await readdir(cacheDir)) {
     const path = join(cacheDir, name)
-    const age = Date.now() - (await stat(path).catch(() => undefined))!.mtimeMs
-    if (name !== key && age > keptForMs) await rm(path, { recursive: true, force: true })
+    const { mtimeMs } = await stat(path).catch(() => ({ mtimeMs: Date.now() }))
+    if (name !== key && Date.now() - mtimeMs > keptForMs) await rm(path, { recursive: true, force: true })
   }
 }
 

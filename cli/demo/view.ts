@@ -7,8 +7,8 @@ export interface HostState {
   phase: 'waiting' | 'starting' | 'ready' | 'pulling' | 'verified' | 'failed'
   /** Bytes of the image that have reached the client so far. */
   bytes: number
-  /** Digests verified so far. */
-  digests: number
+  /** Pieces held, to within a piece or two. */
+  pieces: number
   /** Bytes per second now. */
   downRate: number
   upRate: number
@@ -22,6 +22,7 @@ export interface DemoState {
   stage: string
   imageBytes: number
   imageDigests: number
+  imagePieces: number
   layers: number
   sourceBytes: number
   elapsedMs: number
@@ -38,8 +39,8 @@ export interface Screen {
 export interface DemoView {
   /** Draws the state; may be called at any rate. */
   update(state: DemoState): void
-  /** Leaves the screen to others: the last picture stays (or goes, if `clear`). */
-  close(clear: boolean): void
+  /** Leaves the screen to others; the last picture stays. Closing twice does no harm. */
+  close(): void
 }
 
 /** In-place for a terminal, lines for a file or pipe. */
@@ -62,6 +63,7 @@ class LiveView implements DemoView {
   #drawnAtMs = Number.NEGATIVE_INFINITY
   #frame = 0
   #latest: DemoState | undefined
+  #closed = false
 
   constructor(screen: Screen) {
     this.#screen = screen
@@ -70,6 +72,7 @@ class LiveView implements DemoView {
   }
 
   update(state: DemoState): void {
+    if (this.#closed) return
     this.#latest = state
     const now = performance.now()
     if (now - this.#drawnAtMs < drawEveryMs) return
@@ -77,10 +80,10 @@ class LiveView implements DemoView {
     this.#draw(state)
   }
 
-  close(clear: boolean): void {
-    if (clear) this.#screen.write(this.#home())
-    else if (this.#latest !== undefined) this.#draw(this.#latest)
-    this.#lines = 0
+  close(): void {
+    if (this.#closed) return
+    this.#closed = true
+    if (this.#latest !== undefined) this.#draw(this.#latest)
     this.#screen.write('\x1b[?25h')
   }
 
@@ -126,7 +129,7 @@ export function renderState(state: DemoState, frame: Frame): string[] {
 function renderSource(state: DemoState, { paint }: Frame): string {
   const ratio = (state.sourceBytes / state.imageBytes).toFixed(2)
   const sent = `sent ${formatBytes(state.sourceBytes).padStart(8)} = ${paint('bold', `${ratio} ×`)} the image`
-  const image = `${formatBytes(state.imageBytes)} in ${state.layers} layers`
+  const image = `${formatBytes(state.imageBytes)} in ${state.layers} layers, ${state.imagePieces} pieces`
   return `  ${paint('bold', 'registry'.padEnd(9))} ${sent}  ${paint('dim', `(${image})`)}`
 }
 
@@ -142,8 +145,8 @@ function renderHost(host: HostState, state: DemoState, frame: Frame): string {
       ? paint('red', '✘ failed')
       : host.phase === 'verified'
         ? paint('green', `✔ ${state.imageDigests} digests verified in ${formatSeconds(host.ms)}`)
-        : `${paint('cyan', '↓')} ${formatRate(host.downRate)}  ${paint('magenta', '↑')} ${formatRate(host.upRate)}`
-  const width = Math.max(8, Math.min(32, frame.columns - 56))
+        : `${`${host.pieces}/${state.imagePieces}`.padStart(7)} pieces  ${paint('cyan', '↓')} ${formatRate(host.downRate)}  ${paint('magenta', '↑')} ${formatRate(host.upRate)}`
+  const width = Math.max(8, Math.min(32, frame.columns - 68))
   const bar = renderBar(share, width, paint, host.phase)
   return `  ${name} ${bar} ${percent}  ${tail}`
 }

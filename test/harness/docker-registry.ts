@@ -19,6 +19,8 @@ export interface AccessLine {
 export interface DockerRegistryOptions {
   /** Command and arguments put before docker-registry, to run it elsewhere (a network namespace). */
   readonly prefix?: readonly string[]
+  /** Any free one unless told otherwise. */
+  readonly port?: number
   /** Address to listen on, 127.0.0.1 unless told otherwise. */
   readonly host?: string
 }
@@ -47,7 +49,7 @@ export class DockerRegistry {
 
   async start(): Promise<void> {
     this.#directory = await mkdtemp(join(tmpdir(), 'pantala-docker-registry-'))
-    const [port] = await findFreePorts(1)
+    const port = this.#options.port ?? (await findFreePorts(1))[0]
     this.address = `${this.#options.host ?? '127.0.0.1'}:${port}`
     const storage = join(this.#directory, 'storage')
     await mkdir(storage)
