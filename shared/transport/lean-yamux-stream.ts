@@ -205,6 +205,26 @@ export class LeanStream extends AbstractStream implements ByteStream {
     return { sentBytes, canSendMore: this.#sendWindow > 0 && this.#channel.canWrite }
   }
 
+  /** As the interface says; the one inherited (@libp2p/utils 7.4) resolves at once after its first time. */
+  override async onDrain(options?: AbortOptions): Promise<void> {
+    if (!this.writableNeedsDrain) return
+    options?.signal?.throwIfAborted()
+    const { promise, resolve, reject } = Promise.withResolvers<void>()
+    const onDrain = () => resolve()
+    const onClose = () => reject(new PantalaError('PARENT_GONE', { detail: 'the stream closed' }))
+    const onAbort = () => reject(options?.signal?.reason)
+    this.addEventListener('drain', onDrain)
+    this.addEventListener('close', onClose)
+    options?.signal?.addEventListener('abort', onAbort)
+    try {
+      await promise
+    } finally {
+      this.removeEventListener('drain', onDrain)
+      this.removeEventListener('close', onClose)
+      options?.signal?.removeEventListener('abort', onAbort)
+    }
+  }
+
   override async close(options?: AbortOptions): Promise<void> {
     if (this.#chunks.length > 0 && this.writeStatus === 'writable') {
       this.#flushed ??= Promise.withResolvers()
