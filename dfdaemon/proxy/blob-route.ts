@@ -1,0 +1,60 @@
+// Answers blobs: whole or one range, streamed while pieces land; a body that fails is cut, never ended cleanly.
+import type { Digest } from '../../shared/digest.ts'
+import { PantalaError } from '../../shared/errors.ts'
+import type { BlobRequest } from '../session/blobs.ts'
+import { sendBody } from './body-sender.ts'
+import { headerText, type ProxyComponents, type ProxyExchange } from './proxy-context.ts'
+import { readRange } from './range.ts'
+
+export interface BlobRouteInit {
+  /** A client that takes no byte for this long is cut, in ms. */
+  readonly stalledSendMs: number
+}
+
+/** Sends the blob; resolves when its last byte left, or with false when the client went away. @throws PantalaError before headers, or after they were sent (the socket is cut then) */
+export async function serveBlob(
+  components: Pick<ProxyComponents, 'blobs' | 'manifests' | 'metrics'>,
+  exchange: ProxyExchange,
+  digest: Digest,
+  init: BlobRouteInit,
+): Promise<boolean> {
+  const { blobs, manifests, metrics } = components
+  const { source, signal, response } = exchange
+  if (!manifests.mayRead(source, digest)) await manifests.checkAccess(source, digest, signal)
+  const request: BlobRequest = { digest, source, size: manifests.sizeOf(digest) }
+  const common = {
+    'content-type': 'application/octet-stream',
+    'docker-content-digest': digest,
+    'accept-ranges': 'bytes',
+    etag: `"${digest}"`,
+  }
+  if (exchange.method === 'HEAD') {
+    const size = await blobs.length(request, signal)
+    response.writeHead(200, { ...common, 'content-length': size }).end()
+    return true
+  }
+  const asked = headerText(exchange, 'range')
+  if (asked !== undefined && readRange(asked, await blobs.length(request, signal)) === 'unsatisfiable') {
+    refuseRange(exchange, await blobs.length(request, signal))
+  }
+  const blob = await blobs.open(request, signal)
+  const range = readRange(asked, blob.size)
+  if (range === 'unsatisfiable') {
+    blob.close()
+    refuseRange(exchange, blob.size)
+  }
+  const { offset, length } = range ?? { offset: 0, length: blob.size }
+  if (range === undefined) response.writeHead(200, { ...common, 'content-length': length })
+  else {
+    const end = offset + length - 1
+    const contentRange = `bytes ${offset}-${end}/${blob.size}`
+    response.writeHead(206, { ...common, 'content-length': length, 'content-range': contentRange })
+  }
+  const onSent = blob.from === 'cache' ? (bytes: number) => metrics.countBlobBytes('cache', bytes) : () => {}
+  return sendBody({ body: blob.read(offset, length), response, signal, onSent }, init)
+}
+
+function refuseRange(exchange: ProxyExchange, size: number): never {
+  exchange.response.setHeader('content-range', `bytes */${size}`)
+  throw new PantalaError('RANGE_INVALID', { detail: `${headerText(exchange, 'range')} of ${size} bytes` })
+}

@@ -1,0 +1,31 @@
+// Errors as runtimes read them: OCI error bodies (distribution-spec, "Error Codes"), with the status and headers that go with them.
+import { type PantalaError, toPantalaError } from '../../shared/errors.ts'
+import { stripCredentials } from '../../shared/logger.ts'
+
+export interface ErrorAnswer {
+  readonly status: number
+  readonly headers: Readonly<Record<string, string>>
+  readonly body: string
+}
+
+/** Anything thrown, as an answer. A 401 carries the source's own challenge. */
+export function answerError(thrown: unknown): ErrorAnswer {
+  const error = toPantalaError(thrown, 'BLOB_INCOMPLETE')
+  return {
+    status: error.entry.status,
+    headers: {
+      'content-type': 'application/json; charset=utf-8',
+      ...(error.challenge === undefined ? {} : { 'www-authenticate': error.challenge }),
+    },
+    body: JSON.stringify({ errors: [describe(error)] }),
+  }
+}
+
+function describe(error: PantalaError): Record<string, unknown> {
+  const { oci, message, hint, blame } = error.entry
+  return {
+    code: oci,
+    message,
+    detail: { code: error.code, blame, tried: stripCredentials(error.detail ?? ''), hint },
+  }
+}

@@ -1,0 +1,87 @@
+// Reads the paths of the OCI distribution API and finds which registry a request means. Pure.
+import { type Digest, parseDigest } from '../../shared/digest.ts'
+import { PantalaError } from '../../shared/errors.ts'
+
+/** What a request asks for. */
+export type OciTarget =
+  | { readonly kind: 'root' }
+  | { readonly kind: 'manifest'; readonly reference: string }
+  | { readonly kind: 'blob'; readonly digest: Digest }
+  | { readonly kind: 'tags' }
+  | { readonly kind: 'referrers'; readonly digest: Digest }
+
+export interface OciRequest {
+  readonly target: OciTarget
+  readonly registry: string
+  readonly repository: string
+}
+
+/** Longest name taken, in characters (distribution-spec, "Pulling manifests": names of up to 255 characters with the host name). */
+const NAME_CHARS_MAX = 255
+
+/** Grammar of names and tags in the OCI distribution specification 1.1, section "Pulling manifests". */
+const namePattern = /^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:\/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$/
+const tagPattern = /^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$/
+const registryPattern = /^(?:localhost|[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:]+\])(?::\d{1,5})?$/i
+
+/**
+ * Reads a path and query. The registry is, in this order: `?ns=`, the first part of the name if it looks like a host (a dot, a colon or
+ * `localhost`), the default.
+ * @throws PantalaError PATH_UNKNOWN | NAME_INVALID | REFERENCE_INVALID | DIGEST_INVALID | UPSTREAM_UNKNOWN
+ */
+export function readOciPath(path: string, ns: string | undefined, defaultRegistry: string): OciRequest {
+  if (path === '/v2' || path === '/v2/') {
+    return { target: { kind: 'root' }, registry: readRegistry(ns ?? defaultRegistry), repository: '' }
+  }
+  const { name, target } = splitPath(path)
+  const prefixed = ns === undefined ? splitRegistry(name) : undefined
+  const registry = readRegistry(ns ?? prefixed?.registry ?? defaultRegistry)
+  const repository = completeName(registry, prefixed?.repository ?? name)
+  if (repository.length > NAME_CHARS_MAX || !namePattern.test(repository)) {
+    throw new PantalaError('NAME_INVALID', { detail: repository.slice(0, NAME_CHARS_MAX) })
+  }
+  return { target, registry, repository }
+}
+
+function splitPath(path: string): { name: string; target: OciTarget } {
+  const parts = /^\/v2\/(.+)\/(manifests|blobs|referrers)\/([^/]+)$/.exec(path)
+  if (parts !== null) return { name: decode(parts[1]!), target: readTarget(parts[2]!, decode(parts[3]!)) }
+  const tags = /^\/v2\/(.+)\/tags\/list$/.exec(path)
+  if (tags !== null) return { name: decode(tags[1]!), target: { kind: 'tags' } }
+  throw new PantalaError('PATH_UNKNOWN', { detail: path.slice(0, 200) })
+}
+
+function readTarget(word: string, reference: string): OciTarget {
+  if (word === 'blobs') return { kind: 'blob', digest: parseDigest(reference) }
+  if (word === 'referrers') return { kind: 'referrers', digest: parseDigest(reference) }
+  if (reference.includes(':')) return { kind: 'manifest', reference: parseDigest(reference) }
+  if (!tagPattern.test(reference))
+    throw new PantalaError('REFERENCE_INVALID', { detail: reference.slice(0, 160) })
+  return { kind: 'manifest', reference }
+}
+
+/** `reg.lab/team/app` is team/app of reg.lab; a name of one part is never a registry. */
+function splitRegistry(name: string): { registry: string; repository: string } | undefined {
+  const slash = name.indexOf('/')
+  const first = name.slice(0, slash)
+  if (slash < 0 || !(first.includes('.') || first.includes(':') || first === 'localhost')) return undefined
+  return { registry: first, repository: name.slice(slash + 1) }
+}
+
+/** Docker Hub's official images are under library/, which runtimes leave out when they ask by a path prefix. */
+function completeName(registry: string, name: string): string {
+  return registry === 'docker.io' && !name.includes('/') ? `library/${name}` : name
+}
+
+function readRegistry(text: string): string {
+  if (!registryPattern.test(text)) throw new PantalaError('UPSTREAM_UNKNOWN', { detail: text.slice(0, 160) })
+  return text.toLowerCase()
+}
+
+function decode(text: string): string {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    throw new PantalaError('NAME_INVALID', { detail: text.slice(0, 160) })
+  }
+}

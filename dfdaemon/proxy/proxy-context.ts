@@ -1,0 +1,63 @@
+// What every route of the proxy works with, and one request as they see it.
+import type { ServerResponse } from 'node:http'
+import type { Digest } from '../../shared/digest.ts'
+import type { Logger } from '../../shared/logger.ts'
+import type { SourceRef } from '../../shared/protocol/messages.ts'
+import type { SourceClient } from '../../shared/source/source-client.ts'
+import type { Blobs } from '../session/blobs.ts'
+
+/** A manifest as it is handed on. */
+export interface ServedManifest {
+  readonly mediaType: string
+  readonly digest: Digest
+  readonly body: Uint8Array
+  /** True if the source was away and this is the last known answer. */
+  readonly stale: boolean
+}
+
+/** What the proxy asks of the manifest cache. */
+export interface ManifestSource {
+  get(
+    request: { source: SourceRef; reference: string; accept: readonly string[] },
+    signal: AbortSignal,
+  ): Promise<ServedManifest>
+  /** Length of a blob that some manifest named, in bytes. */
+  sizeOf(digest: Digest): number | undefined
+  /** True if this caller may read the blob, as far as is known here. */
+  mayRead(source: SourceRef, digest: Digest): boolean
+  /** Asks the source whether this caller may. @throws PantalaError of the source if not */
+  checkAccess(source: SourceRef, digest: Digest, signal: AbortSignal): Promise<void>
+}
+
+export type PullResult = 'ok' | 'failed' | 'aborted' | 'refused'
+
+export interface ProxyMetrics {
+  countBlobBytes(from: 'cache', bytes: number): void
+  countPull(result: PullResult): void
+}
+
+export interface ProxyComponents {
+  readonly manifests: ManifestSource
+  readonly blobs: Blobs
+  readonly registry: Pick<SourceClient, 'forward'>
+  readonly logger: Logger
+  readonly metrics: ProxyMetrics
+}
+
+/** One request, after its path was read. */
+export interface ProxyExchange {
+  readonly source: SourceRef
+  readonly method: 'GET' | 'HEAD'
+  readonly headers: Readonly<Record<string, string | string[] | undefined>>
+  /** Query as it came, without `ns`. */
+  readonly query: string
+  readonly response: ServerResponse
+  /** Aborted when the client goes away or the request's time is over. */
+  readonly signal: AbortSignal
+}
+
+/** One header as a single text; repeated ones joined as RFC 9110, section 5.3, allows. */
+export function headerText(exchange: ProxyExchange, name: string): string | undefined {
+  const value = exchange.headers[name]
+  return Array.isArray(value) ? value.join(', ') : value
+}

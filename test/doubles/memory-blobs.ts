@@ -1,0 +1,76 @@
+// In-memory twin of what the proxy knows of sessions: blobs from memory, failing as the test says.
+import { Readable } from 'node:stream'
+import type { BlobRequest, Blobs, OpenBlob } from '../../dfdaemon/session/blobs.ts'
+import { type Digest, digestOf } from '../../shared/digest.ts'
+import { PantalaError } from '../../shared/errors.ts'
+
+const CHUNK_BYTES = 256 * 1024
+
+export class MemoryBlobs implements Blobs {
+  readonly #blobs = new Map<Digest, Buffer>()
+  readonly requests: BlobRequest[] = []
+  /** Fails the body after so many bytes. */
+  failAfterBytes = Number.POSITIVE_INFINITY
+  /** Streams that are open now. */
+  openStreams = 0
+  opened = 0
+  /** What `open` waits for before it answers. */
+  gate: Promise<void> | undefined
+
+  add(bytes: Buffer): Digest {
+    const digest = digestOf(bytes)
+    this.#blobs.set(digest, bytes)
+    return digest
+  }
+
+  async open(request: BlobRequest, signal: AbortSignal): Promise<OpenBlob> {
+    signal.throwIfAborted()
+    this.requests.push(request)
+    const bytes = this.#find(request)
+    this.opened++
+    await this.gate
+    signal.throwIfAborted()
+    return {
+      size: bytes.byteLength,
+      from: 'cache',
+      read: (offset, length) => this.#read(bytes.subarray(offset, offset + length)),
+      close: () => {},
+    }
+  }
+
+  async length(request: BlobRequest): Promise<number> {
+    return this.#find(request).byteLength
+  }
+
+  #find({ digest }: BlobRequest): Buffer {
+    const bytes = this.#blobs.get(digest)
+    if (bytes === undefined)
+      throw new PantalaError('SOURCE_BLOB_UNKNOWN', { detail: `GET ${digest} answered 404` })
+    return bytes
+  }
+
+  #read(bytes: Buffer): Readable {
+    let at = 0
+    const { failAfterBytes } = this
+    this.openStreams++
+    const onDestroy = () => {
+      this.openStreams--
+    }
+    return new Readable({
+      highWaterMark: CHUNK_BYTES,
+      read() {
+        if (at >= failAfterBytes) {
+          this.destroy(new PantalaError('SOURCE_DIGEST_MISMATCH'))
+          return
+        }
+        const chunk = bytes.subarray(at, Math.min(at + CHUNK_BYTES, bytes.byteLength, failAfterBytes))
+        at += chunk.byteLength
+        this.push(chunk.byteLength === 0 ? null : chunk)
+      },
+      destroy(error, callback) {
+        onDestroy()
+        callback(error)
+      },
+    })
+  }
+}

@@ -1,0 +1,139 @@
+// A proxy over doubles on real loopback HTTP, and a client that sees every byte and header.
+import { Buffer } from 'node:buffer'
+import { request as httpRequest, type IncomingHttpHeaders, type RequestOptions } from 'node:http'
+import { Readable } from 'node:stream'
+import { pino } from 'pino'
+import type { ManifestSource, PullResult } from '../../dfdaemon/proxy/proxy-context.ts'
+import { ProxyServer } from '../../dfdaemon/proxy/server.ts'
+import { systemClock } from '../../shared/clock.ts'
+import { type Digest, digestOf } from '../../shared/digest.ts'
+import { PantalaError } from '../../shared/errors.ts'
+import type { ForwardAnswer } from '../../shared/source/source-client.ts'
+import { MemoryBlobs } from '../doubles/memory-blobs.ts'
+
+export const manifestType = 'application/vnd.oci.image.manifest.v1+json'
+
+export interface Answer {
+  readonly status: number
+  readonly headers: IncomingHttpHeaders
+  readonly body: Buffer
+  /** False if the body was cut. */
+  readonly whole: boolean
+}
+
+export interface HarnessInit {
+  readonly requestsMax?: number
+  readonly stalledSendMs?: number
+  readonly answerMs?: number
+}
+
+export async function startProxy(init: HarnessInit = {}) {
+  const blobs = new MemoryBlobs()
+  const manifestBody = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: manifestType, layers: [] }))
+  const manifestDigest = digestOf(manifestBody)
+  const asked: {
+    reference: string
+    accept: readonly string[]
+    authorization?: string
+    registry: string
+    repository: string
+  }[] = []
+  const checks: Digest[] = []
+  const results: PullResult[] = []
+  const logLines: string[] = []
+  const forwarded: string[] = []
+  const behaviour = {
+    manifestError: undefined as PantalaError | undefined,
+    mayRead: true,
+    accessError: undefined as PantalaError | undefined,
+    forward: (_path: string): { status: number; headers: Record<string, string>; body: string } => ({
+      status: 200,
+      headers: {},
+      body: '{}',
+    }),
+  }
+  const manifests: ManifestSource = {
+    async get({ source, reference, accept }) {
+      asked.push({ reference, accept, ...source })
+      if (behaviour.manifestError !== undefined) throw behaviour.manifestError
+      if (reference !== 'v1' && reference !== manifestDigest) {
+        throw new PantalaError('SOURCE_MANIFEST_UNKNOWN', {
+          detail: `GET ${source.registry}/${source.repository}:${reference} answered 404`,
+        })
+      }
+      return { mediaType: manifestType, digest: manifestDigest, body: manifestBody, stale: false }
+    },
+    sizeOf: () => undefined,
+    mayRead: () => behaviour.mayRead,
+    async checkAccess(_source, digest) {
+      checks.push(digest)
+      if (behaviour.accessError !== undefined) throw behaviour.accessError
+    },
+  }
+  const registry = {
+    async forward(_source: unknown, _method: string, path: string): Promise<ForwardAnswer> {
+      forwarded.push(path)
+      const { status, headers, body } = behaviour.forward(path)
+      return { status, headers, body: Readable.from([Buffer.from(body)]) as unknown as ForwardAnswer['body'] }
+    },
+  }
+  const proxy = new ProxyServer(
+    {
+      manifests,
+      blobs,
+      registry,
+      clock: systemClock,
+      logger: pino({ level: 'trace' }, { write: line => void logLines.push(line) }),
+      metrics: { countBlobBytes() {}, countPull: result => void results.push(result) },
+    },
+    {
+      host: '127.0.0.1',
+      port: 0,
+      defaultRegistry: 'reg.lab',
+      requestsMax: 100,
+      stalledSendMs: 5000,
+      ...init,
+    },
+  )
+  await proxy.start()
+  const ask = (path: string, options: RequestOptions = {}): Promise<Answer> =>
+    new Promise((resolve, reject) => {
+      const call = httpRequest(new URL(path, proxy.url), { agent: false, ...options, path }, response => {
+        const chunks: Buffer[] = []
+        const finish = () =>
+          resolve({
+            status: response.statusCode!,
+            headers: response.headers,
+            body: Buffer.concat(chunks),
+            whole: response.complete,
+          })
+        response.on('data', chunk => chunks.push(chunk))
+        response.on('error', finish)
+        response.on('end', finish)
+      })
+      call.on('error', reject)
+      call.end()
+    })
+  return {
+    proxy,
+    blobs,
+    manifestBody,
+    manifestDigest,
+    asked,
+    checks,
+    results,
+    logLines,
+    forwarded,
+    behaviour,
+    ask,
+  }
+}
+
+/** The one error of an OCI error body. */
+export function errorOf(answer: Answer): {
+  code: string
+  message: string
+  detail: { code: string; tried: string; hint: string }
+} {
+  return JSON.parse(answer.body.toString()).errors[0]
+}

@@ -1,0 +1,103 @@
+// The proxy by the OCI distribution specification 1.1: pull and content discovery, headers, ranges.
+import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
+import { after, before, test } from 'node:test'
+import { manifestType, startProxy } from './proxy-harness.ts'
+
+let stage: Awaited<ReturnType<typeof startProxy>>
+const blob = randomBytes(3_000_000)
+let path = ''
+
+before(async () => {
+  stage = await startProxy()
+  path = `/v2/team/app/blobs/${stage.blobs.add(blob)}`
+})
+after(() => stage.proxy.stop(0))
+
+test('GET /v2/ is 200 where the source asks for nothing', async () => {
+  const { status, headers } = await stage.ask('/v2/')
+  assert.equal(status, 200)
+  assert.equal(headers['docker-distribution-api-version'], 'registry/2.0')
+})
+
+test('a manifest by tag or digest has type, digest and length, with HEAD as with GET', async () => {
+  for (const reference of ['v1', stage.manifestDigest]) {
+    for (const method of ['GET', 'HEAD']) {
+      const { status, headers, body } = await stage.ask(`/v2/team/app/manifests/${reference}`, { method })
+      assert.equal(status, 200)
+      assert.equal(headers['content-type'], manifestType)
+      assert.equal(headers['docker-content-digest'], stage.manifestDigest)
+      assert.equal(headers['content-length'], String(stage.manifestBody.byteLength))
+      assert.deepEqual(body, method === 'GET' ? stage.manifestBody : Buffer.alloc(0))
+    }
+  }
+})
+
+test('Accept is told sorted, without parameters, and not at all where any type will do', async () => {
+  await stage.ask('/v2/team/app/manifests/v1', { headers: { accept: 'b/b;q=0.5, a/a, b/b' } })
+  assert.deepEqual(stage.asked.at(-1)!.accept, ['a/a', 'b/b'])
+  await stage.ask('/v2/team/app/manifests/v1', { headers: { accept: 'a/a, */*' } })
+  assert.deepEqual(stage.asked.at(-1)!.accept, [])
+})
+
+test('the registry of ?ns= and the caller’s credential reach the source', async () => {
+  await stage.ask('/v2/x/y/manifests/v1?ns=other.lab:5000', { headers: { authorization: 'Bearer abc' } })
+  const { registry, repository, authorization } = stage.asked.at(-1)!
+  assert.deepEqual([registry, repository, authorization], ['other.lab:5000', 'x/y', 'Bearer abc'])
+})
+
+test('a blob comes whole, with its length and digest; HEAD tells both and opens nothing', async () => {
+  const got = await stage.ask(path)
+  assert.equal(got.status, 200)
+  assert.equal(got.headers['content-type'], 'application/octet-stream')
+  assert.equal(got.headers['accept-ranges'], 'bytes')
+  assert.equal(got.headers['content-encoding'], undefined)
+  assert.deepEqual(got.body, blob)
+  const { opened } = stage.blobs
+  const head = await stage.ask(path, { method: 'HEAD' })
+  assert.equal(head.headers['content-length'], String(blob.byteLength))
+  assert.ok(path.endsWith(String(head.headers['docker-content-digest'])))
+  assert.equal(stage.blobs.opened, opened)
+})
+
+test('ranges are 206 with what was sent, 416 with the length', async () => {
+  const part = await stage.ask(path, { headers: { range: 'bytes=2999990-' } })
+  assert.equal(part.status, 206)
+  assert.equal(part.headers['content-range'], 'bytes 2999990-2999999/3000000')
+  assert.deepEqual(part.body, blob.subarray(2_999_990))
+  const middle = await stage.ask(path, { headers: { range: 'bytes=100-199' } })
+  assert.deepEqual(middle.body, blob.subarray(100, 200))
+  const past = await stage.ask(path, { headers: { range: 'bytes=3000000-' } })
+  assert.equal(past.status, 416)
+  assert.equal(past.headers['content-range'], 'bytes */3000000')
+  const several = await stage.ask(path, { headers: { range: 'bytes=0-1,5-6' } })
+  assert.deepEqual([several.status, several.body.byteLength], [200, 3_000_000])
+})
+
+test('tags are the source’s own answer, paging links included', async () => {
+  stage.behaviour.forward = () => ({
+    status: 200,
+    headers: { 'content-type': 'application/json', link: '</v2/team/app/tags/list?last=b&n=2>; rel="next"' },
+    body: '{"name":"team/app","tags":["a","b"]}',
+  })
+  const { status, headers, body } = await stage.ask('/v2/team/app/tags/list?n=2&ns=reg.lab')
+  assert.equal(status, 200)
+  assert.equal(stage.forwarded.at(-1), '/v2/team/app/tags/list?n=2')
+  assert.match(String(headers.link), /rel="next"/)
+  assert.deepEqual(JSON.parse(body.toString()).tags, ['a', 'b'])
+})
+
+test('referrers are an empty index where the source has no such API', async () => {
+  stage.behaviour.forward = () => ({ status: 404, headers: {}, body: '' })
+  const { status, headers, body } = await stage.ask(`/v2/team/app/referrers/${stage.manifestDigest}`)
+  assert.equal(status, 200)
+  assert.equal(headers['content-type'], 'application/vnd.oci.image.index.v1+json')
+  assert.deepEqual(JSON.parse(body.toString()).manifests, [])
+})
+
+test('a caller that was not seen before is checked at the source before a byte of a blob', async () => {
+  stage.behaviour.mayRead = false
+  await stage.ask(path)
+  assert.equal(stage.checks.length, 1)
+  stage.behaviour.mayRead = true
+})

@@ -1,0 +1,159 @@
+// Options from file, environment and flags: precedence, units, and every fault at once.
+import assert from 'node:assert/strict'
+import { mkdtempSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { dfdaemonOptions } from '../../dfdaemon/config.ts'
+import { type Option, readValue } from '../../shared/config/option.ts'
+import { environmentName, flagName, nestValues, resolveOptions } from '../../shared/config/resolve.ts'
+import { isPantalaError, type PantalaError } from '../../shared/errors.ts'
+import { supernodeOptions } from '../../supernode/config.ts'
+
+const directory = mkdtempSync(join(tmpdir(), 'pantala-config-'))
+
+function writeFile(text: string): string {
+  const file = join(directory, `${Math.random()}.yaml`)
+  writeFileSync(file, text)
+  return file
+}
+
+function resolve(given: {
+  file?: string
+  environment?: Record<string, string>
+  flags?: Record<string, string>
+}) {
+  const file = given.file === undefined ? undefined : writeFile(given.file)
+  return resolveOptions(dfdaemonOptions, {
+    service: 'dfdaemon',
+    file,
+    environment: given.environment ?? {},
+    flags: given.flags ?? {},
+  })
+}
+
+function faultsOf(given: Parameters<typeof resolve>[0]): string {
+  try {
+    resolve(given)
+  } catch (error) {
+    assert.ok(isPantalaError(error, 'CONFIG_INVALID'))
+    return (error as PantalaError).detail!
+  }
+  return ''
+}
+
+test('flags beat the environment, the environment beats the file, the file beats the default', () => {
+  const value = (given: Parameters<typeof resolve>[0]) => {
+    const found = resolve(given).find(one => one.option.key === 'store.quotaBytes')!
+    return [found.value, found.origin.split(' ')[0]]
+  }
+  const file = 'store: { quotaBytes: 1GiB }'
+  const environment = { PANTALA_DFDAEMON_STORE_QUOTA_BYTES: '2GiB' }
+  const flags = { 'store.quotaBytes': '3GiB' }
+  assert.deepEqual(value({}), [50 * 2 ** 30, 'default'])
+  assert.deepEqual(value({ file }), [2 ** 30, 'file'])
+  assert.deepEqual(value({ file, environment }), [2 * 2 ** 30, 'environment'])
+  assert.deepEqual(value({ file, environment, flags }), [3 * 2 ** 30, 'flag'])
+})
+
+test('every fault is named at once, with where it is', () => {
+  const faults = faultsOf({
+    file: 'stor:\n  quotaBytes: 1\nlog: { level: loud }\nproxy: { address: nowhere }\n',
+    environment: { PANTALA_DFDAEMON_UPLOAD_SLOTS: 'many', PANTALA_DFDAEMON_NO_SUCH: '1' },
+    flags: { 'shutdown.graceMs': 'soon' },
+  })
+  for (const part of [
+    '6 faults',
+    'stor.quotaBytes in',
+    'did you mean store.quotaBytes?',
+    'log.level in',
+    'must be one of trace',
+    'proxy.address in',
+    'must be host:port',
+    'PANTALA_DFDAEMON_UPLOAD_SLOTS: must be a whole number, 0 or more, not "many"',
+    'PANTALA_DFDAEMON_NO_SUCH: unknown option',
+    '--shutdown.grace-ms: must be a duration',
+  ]) {
+    assert.ok(faults.includes(part), `${part} is not in:\n${faults}`)
+  }
+})
+
+test('bad YAML and a missing file are faults that name the file', () => {
+  assert.match(faultsOf({ file: 'a: [1, 2' }), /\.yaml: /)
+  assert.throws(
+    () =>
+      resolveOptions(dfdaemonOptions, {
+        service: 'dfdaemon',
+        file: join(directory, 'none.yaml'),
+        environment: {},
+        flags: {},
+      }),
+    /none\.yaml: cannot be read \(ENOENT\)/,
+  )
+})
+
+test('a secret’s wrong value is never shown', () => {
+  const faults = faultsOf({ file: 'cluster: { secret: [hunter2] }' })
+  assert.match(faults, /cluster\.secret/)
+  assert.doesNotMatch(faults, /hunter2/)
+})
+
+test('registries are checked to the last setting', () => {
+  const registries = (text: string) => faultsOf({ file: `upstreams: { registries: { reg.lab: ${text} } }` })
+  assert.equal(registries('{ mirrors: ["http://10.0.0.1:5000"], insecure: true, caFile: /etc/ca.pem }'), '')
+  assert.match(registries('{ mirrors: ["ftp://x"] }'), /reg\.lab\.mirrors/)
+  assert.match(registries('{ insecure: maybe }'), /reg\.lab\.insecure: must be true or false/)
+  assert.match(registries('{ colour: red }'), /reg\.lab\.colour: unknown/)
+})
+
+test('supernode addresses must end in a PeerId', () => {
+  assert.match(
+    faultsOf({ flags: { 'supernode.addresses': '/ip4/10.0.0.5/tcp/8001' } }),
+    /supernode\.addresses|--supernode\.addresses/,
+  )
+})
+
+test('units are read', () => {
+  const read = (kind: Option['kind'], raw: unknown) => readValue({ key: 'k', kind, doc: '' }, raw)
+  assert.deepEqual(read('bytes', '1.5GiB'), { value: 1.5 * 2 ** 30 })
+  assert.deepEqual(read('bytes', '10 MB'), { value: 10_000_000 })
+  assert.deepEqual(read('bytes', 512), { value: 512 })
+  assert.deepEqual(read('duration', '2m'), { value: 120_000 })
+  assert.deepEqual(read('duration', '250'), { value: 250 })
+  assert.deepEqual(read('boolean', 'no'), { value: false })
+  assert.deepEqual(read('list', 'a, b,'), { value: ['a', 'b'] })
+  assert.deepEqual(read('address', '[::1]:80'), { value: '[::1]:80' })
+  for (const [kind, raw] of [
+    ['bytes', '10 apples'],
+    ['bytes', '-1'],
+    ['duration', 'soon'],
+    ['count', '1.5'],
+    ['count', -1],
+    ['address', '1.2.3.4'],
+    ['address', '1.2.3.4:99999'],
+    ['address', '[nonsense]:1'],
+    ['list', [1]],
+    ['map', '[]'],
+    ['boolean', 'maybe'],
+  ] as const) {
+    assert.ok('fault' in read(kind, raw), `${kind} takes ${raw}`)
+  }
+})
+
+test('names of the environment and of flags follow from the key', () => {
+  assert.equal(environmentName('dfdaemon', 'store.quotaBytes'), 'PANTALA_DFDAEMON_STORE_QUOTA_BYTES')
+  assert.equal(flagName('store.minFreeBytes'), '--store.min-free-bytes')
+})
+
+test('every option of both services has a doc, a sound default and a name of its own', () => {
+  for (const [service, options] of [
+    ['dfdaemon', dfdaemonOptions],
+    ['supernode', supernodeOptions],
+  ] as const) {
+    const names = options.map(option => environmentName(service, option.key))
+    assert.equal(new Set(names).size, names.length)
+    for (const option of options) assert.ok(option.doc.length > 10, option.key)
+    const resolved = resolveOptions(options, { service, file: undefined, environment: {}, flags: {} })
+    assert.ok(nestValues(resolved)['dataDir'])
+  }
+})
