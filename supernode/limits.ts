@@ -1,4 +1,4 @@
-// Limits and times of the scheduler, units in their names; docs/limits.md lists them.
+// Limits and times of the scheduler, units in their names; docs/scheduling.md says what they are for.
 
 /** How long pieces that only a lost host held are not granted again, in ms: it may come straight back. */
 export const LOST_GRACE_MS = 500

@@ -105,6 +105,12 @@ export class Libp2pSchedulerClient implements SchedulerClient {
   }
 
   start(): void {
+    if (this.#init.supernodes.length === 0) {
+      this.#firstAttempt.reject(
+        new PantalaError('SUPERNODE_AWAY', { detail: 'no supernode address is configured' }),
+      )
+      return
+    }
     this.#waitUntil = this.#components.clock.monotonic() + CONNECT_WAIT_MS
     void this.#connectUntilWelcomed(0)
   }
@@ -271,7 +277,7 @@ export class Libp2pSchedulerClient implements SchedulerClient {
         this.#place = (this.#place + 1) % supernodes.length
       }
     }
-    return failure ?? new PantalaError('SUPERNODE_AWAY', { detail: 'no supernode address is configured' })
+    return failure ?? new PantalaError('SUPERNODE_AWAY')
   }
 
   /** Announces what is held, then re-registers what runs: in that order, or pieces would seem lost and be fetched again. */

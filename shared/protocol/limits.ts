@@ -1,4 +1,4 @@
-// Named limits of the schedule messages: what either side refuses, so that hostile bytes cost little. docs/limits.md lists them.
+// Named limits of the schedule messages: what either side refuses, so that hostile bytes cost little. docs/protocol.md lists the ones that matter to both ends.
 import { SCHEDULE_FRAME_BYTES_MAX } from './messages.ts'
 
 /** Largest frame a host may send, in bytes: a report of every piece with its hash, or one batch of an announce. */
