@@ -246,6 +246,8 @@ export class ChildLink implements SlotTaker, FrameSink {
       this.#refuseWhere(request => request.id === id, REFUSAL.cancelled)
       return
     }
+    // Each request has one answer: with its last bytes on their way it has had it.
+    if (this.#send?.given === true) return
     this.#send?.stop()
     this.#refuse(id, REFUSAL.cancelled)
     this.#endTurn()

@@ -64,6 +64,11 @@ export class PieceSend {
     return this.#givenChunks > 0
   }
 
+  /** True once the stream has the whole piece: it can no longer be taken back. */
+  get given(): boolean {
+    return this.#read === this.#length && this.#chunks.length === 0
+  }
+
   /** Nothing more is sent and nobody is told; buffers under way come back by themselves. */
   stop(): void {
     if (this.#over) return
