@@ -81,8 +81,8 @@ export class RegistryClient implements SourceClient {
     const path = `manifests/${reference}`
     const headers = { accept: acceptHeader(accept) }
     return this.#walk.tryEach(source, signal, async attempt => {
-      if (known !== undefined && !isDigest(reference)) {
-        const unchanged = await confirmKnown(attempt, path, headers, known)
+      if (known !== undefined) {
+        const unchanged = await confirmKnown(attempt, path, headers, known, known === reference)
         if (unchanged !== undefined) return unchanged
       }
       const exchange = await attempt.send('GET', path, headers)
@@ -190,18 +190,23 @@ export class RegistryClient implements SourceClient {
   }
 }
 
-/** HEAD of a tag: an answer without body if it still is `known`; undefined if a GET must tell. */
+/**
+ * HEAD of a manifest: an answer without body if it still is `known`; undefined if a GET must tell. Asked for by that very digest, any success
+ * will do: the caller may have it.
+ */
 async function confirmKnown(
   attempt: EndpointTry,
   path: string,
   headers: Readonly<Record<string, string>>,
   known: Digest,
+  byDigest: boolean,
 ): Promise<ManifestAnswer | undefined> {
   const exchange = await attempt.send('HEAD', path, headers)
   discardBody(exchange.body)
   if (exchange.status === 401 || exchange.status === 404)
     throw failureOfStatus(exchange.status, exchange.asked, 'manifest', exchange.headers)
-  if (exchange.status !== 200 || exchange.headers['docker-content-digest'] !== known) return undefined
+  const named = exchange.headers['docker-content-digest'] ?? (byDigest ? known : undefined)
+  if (exchange.status !== 200 || named !== known) return undefined
   const mediaType = readMediaType(exchange.headers, undefined)
   return mediaType === '' ? undefined : { mediaType, digest: known, body: undefined }
 }

@@ -1,13 +1,13 @@
 // Fetches manifests, blob lengths and small blobs from the source once for all who ask, and never gives one credential's answer to another.
 import { createHmac, randomBytes } from 'node:crypto'
+import { ByteLru } from '../../shared/byte-lru.ts'
 import type { Clock } from '../../shared/clock.ts'
+import { Coalescer } from '../../shared/coalesce.ts'
 import { type Digest, DigestCheck, isDigest, parseDigest } from '../../shared/digest.ts'
 import { isPantalaError, PantalaError } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/logger.ts'
 import type { Register, Relay, Relayed, SourceRef } from '../../shared/protocol/messages.ts'
 import type { SourceClient } from '../../shared/source/source-client.ts'
-import { ByteLru } from './byte-lru.ts'
-import { Coalescer } from './coalesce.ts'
 import { Gate } from './gate.ts'
 
 /** Manifests and small blobs kept, in bytes together. */

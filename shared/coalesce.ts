@@ -1,5 +1,5 @@
 // Joins callers that ask the same thing at the same time: the work runs once, and stops when the last of them has gone.
-import { PantalaError } from '../../shared/errors.ts'
+import { PantalaError } from './errors.ts'
 
 interface Shared {
   readonly result: Promise<unknown>

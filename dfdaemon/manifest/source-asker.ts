@@ -1,0 +1,103 @@
+// Asks the source for small things through the supernode, which asks once for the whole cluster, or itself when there is none. Keeps nothing.
+import { type Digest, digestAlgorithm, digestOf, isDigest } from '../../shared/digest.ts'
+import { type ErrorCode, isPantalaError } from '../../shared/errors.ts'
+import type { Logger } from '../../shared/logger.ts'
+import { BLOB_BYTES_MAX } from '../../shared/piece.ts'
+import { MANIFEST_BYTES_MAX, type Relayed, type SourceRef } from '../../shared/protocol/messages.ts'
+import type { SourceClient } from '../../shared/source/source-client.ts'
+import type { SchedulerClient } from '../scheduler/scheduler-client.ts'
+
+export interface ManifestQuestion {
+  readonly source: SourceRef
+  readonly reference: string
+  readonly accept: readonly string[]
+  /** Digest whose body is held. */
+  readonly known: Digest | undefined
+}
+
+/** The source's answer, checked; `body` absent: `known` still holds. `stale`: the supernode's last known, with the source away. */
+export interface Origin {
+  readonly mediaType: string
+  readonly digest: Digest
+  readonly body: Uint8Array | undefined
+  readonly stale: boolean
+}
+
+export class SourceAsker {
+  readonly #scheduler: SchedulerClient
+  readonly #client: SourceClient
+  readonly #logger: Logger
+
+  constructor(components: {
+    readonly scheduler: SchedulerClient
+    readonly client: SourceClient
+    readonly logger: Logger
+  }) {
+    this.#scheduler = components.scheduler
+    this.#client = components.client
+    this.#logger = components.logger
+  }
+
+  async manifest(question: ManifestQuestion, signal: AbortSignal): Promise<Origin> {
+    const { source, reference, accept, known } = question
+    const relayed = await this.#relay({ kind: 'manifest', source, reference, accept, known }, signal)
+    const origin = relayed && checkRelayed(relayed, question)
+    if (origin !== undefined) return origin
+    if (relayed !== undefined)
+      this.#logger.warn(
+        { registry: source.registry, reference },
+        'the supernode relayed a wrong manifest: asking the source',
+      )
+    const answer = await this.#client.manifest(source, reference, accept, known, signal)
+    return { ...answer, stale: false }
+  }
+
+  /** Length in bytes, under the caller's own credentials. */
+  async blobLength(source: SourceRef, digest: Digest, signal: AbortSignal): Promise<number> {
+    const relayed = await this.#relay({ kind: 'blob-length', source, reference: digest, accept: [] }, signal)
+    const length = relayed?.length
+    if (length !== undefined && Number.isSafeInteger(length) && length >= 0 && length <= BLOB_BYTES_MAX)
+      return length
+    return this.#client.blobLength(source, digest, signal)
+  }
+
+  /** The supernode's answer; undefined if it cannot be had, as opposed to the source's refusal. */
+  async #relay(
+    request: Parameters<SchedulerClient['relay']>[0],
+    signal: AbortSignal,
+  ): Promise<Relayed | undefined> {
+    if (!this.#scheduler.connected) return undefined
+    try {
+      return await this.#scheduler.relay(request, signal)
+    } catch (error) {
+      if (signal.aborted || !(isPantalaError(error) && supernodeCodes.has(error.code))) throw error
+      this.#logger.debug(
+        { code: error.code, reference: request.reference },
+        'no relay: asking the source itself',
+      )
+      return undefined
+    }
+  }
+}
+
+/** Errors that are the supernode's own and say nothing about the source. */
+const supernodeCodes: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  'SUPERNODE_AWAY',
+  'SUPERNODE_REFUSED',
+  'SUPERNODE_IDENTITY',
+  'ADMISSION_REFUSED',
+  'OVERLOADED',
+  'SHUTTING_DOWN',
+  'DEADLINE_PASSED',
+  'MESSAGE_INVALID',
+])
+
+function checkRelayed(relayed: Relayed, { reference, known }: ManifestQuestion): Origin | undefined {
+  const { mediaType, digest, body, stale } = relayed
+  if (digest === undefined || !isDigest(digest)) return undefined
+  if (isDigest(reference) && digest !== reference) return undefined
+  if (body === undefined) return digest === known ? { mediaType, digest, body, stale } : undefined
+  if (body.byteLength > MANIFEST_BYTES_MAX || digestOf(body, digestAlgorithm(digest)) !== digest)
+    return undefined
+  return { mediaType, digest, body, stale }
+}
