@@ -66,5 +66,7 @@ export class Coverage {
     const hosts = [...task.wanting].map(peer => peer.host.id)
     outbox.broadcast(hosts, { type: 'task-failed', digest, code, detail: clipDetail(detail) })
     for (const host of hosts) apply({ type: 'finished', host, digest, outcome: 'failed' })
+    // Who fetches for nobody is not counted on; what it lands is taken all the same.
+    for (const host of [...task.grants.keys()]) apply({ type: 'grant-ended', host, digest })
   }
 }

@@ -112,7 +112,7 @@ export async function startSupernode(
   await stack.start({ name: 'api', start: () => api.start(), stop: () => api.stop() })
   const issueTicket = createTicketIssuer(privateKey.raw)
   const service = new ScheduleService(
-    { libp2p: node, state, scheduler, streams, relay, issueTicket, clock, logger, counts: metrics },
+    { libp2p: node, scheduler, streams, relay, issueTicket, clock, logger, counts: metrics },
     { secret, expireMs },
   )
   await stack.start({ name: 'schedule', start: () => service.start(), stop: () => service.stop() })

@@ -264,8 +264,9 @@ export class Scheduler {
     host.slotsBusy = message.slotsBusy
     const task = this.#state.tasks.get(message.digest)
     const peer = task?.peers.get(host.id)
-    if (task === undefined || peer === undefined) return
-    const offeredBefore = task.offering.has(peer) && peer.have.count > 0
+    // A seed may still be at a grant from before a restart, and then takes no part that was told.
+    if (task === undefined || (peer === undefined && !host.seed)) return
+    const offeredBefore = peer !== undefined && peer.have.count > 0
     const hadGrant = task.grants.has(host.id)
     const { landed, fresh, hashes, conflicts, bytes } = sortReport(task, host.id, message)
     this.counts.hashConflicts += conflicts

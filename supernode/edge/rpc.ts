@@ -1,7 +1,7 @@
 // The supernode's end of /pantala/schedule/1.0.0: admits hosts, hands their messages to the scheduler and the relay, and turns its ticks.
 import type { Connection, Libp2p, Stream } from '@libp2p/interface'
 import type { Clock, Timer } from '../../shared/clock.ts'
-import { PantalaError, toPantalaError } from '../../shared/errors.ts'
+import { isPantalaError, PantalaError, toPantalaError } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/logger.ts'
 import { checkProof } from '../../shared/protocol/admission.ts'
 import { decodeHostMessage, encodeMessage } from '../../shared/protocol/codec.ts'
@@ -17,7 +17,6 @@ import {
   SMALL_BLOB_BYTES_MAX,
 } from '../../shared/protocol/messages.ts'
 import type { Scheduler } from '../scheduler.ts'
-import type { ClusterState } from '../state/cluster-state.ts'
 import { type HostStreams, OUTBOUND_BYTES_MAX } from './host-streams.ts'
 import { InboundRate } from './inbound-rate.ts'
 import type { SourceRelay } from './relay.ts'
@@ -37,6 +36,15 @@ const QUESTIONS_PER_HOST_MAX = 128
 /** Time that streams have to send what is queued when the service stops, in ms. */
 const CLOSE_TIMEOUT_MS = 500
 
+/** What the source says of a small blob that no other way to it would change. */
+const refusingCodes = new Set<string>([
+  'SOURCE_UNAUTHORIZED',
+  'SOURCE_DENIED',
+  'SOURCE_BLOB_UNKNOWN',
+  'SOURCE_DIGEST_MISMATCH',
+  'SOURCE_LENGTH_WRONG',
+])
+
 /** What of the edge is counted. */
 export interface EdgeCounts {
   observeSchedule(seconds: number): void
@@ -44,7 +52,6 @@ export interface EdgeCounts {
 
 export interface RpcComponents {
   readonly libp2p: Libp2p
-  readonly state: ClusterState
   readonly scheduler: Scheduler
   readonly streams: HostStreams
   /** Absent: relays are refused and small blobs are tasks like others. */
@@ -231,7 +238,7 @@ class HostSession {
   }
 
   #answerSmall(message: Register, relay: SourceRelay): void {
-    const { streams, state, scheduler, clock } = this.#components
+    const { streams, scheduler, clock } = this.#components
     const { id, digest } = message
     this.#ask(id, async signal => {
       try {
@@ -247,10 +254,8 @@ class HostSession {
           content,
         })
       } catch (error) {
-        // The source cannot give it, but other hosts may have it.
-        const task = state.tasks.get(digest)
-        const reachable = toPantalaError(error, 'SOURCE_AWAY').entry.retry !== 'never'
-        if (signal.aborted || task === undefined || !reachable || !task.isAvailable(0)) throw error
+        // Out of the supernode's reach it is a task like others: some host may have it, or reach the source.
+        if (signal.aborted || !isPantalaError(error) || refusingCodes.has(error.code)) throw error
         scheduler.handle(this.#host, message, clock.monotonic())
         this.#onHandled()
       }

@@ -12,6 +12,7 @@ const packageOf: Readonly<Record<string, string>> = {
   ctr: 'containerd',
   runc: 'runc',
   skopeo: 'skopeo',
+  podman: 'podman',
   nginx: 'nginx-core',
   ip: 'iproute2',
   tc: 'iproute2',

@@ -51,7 +51,6 @@ export async function startScheduleEdge(init: NetInit = {}) {
     const service = new ScheduleService(
       {
         libp2p,
-        state,
         scheduler,
         streams,
         relay,
@@ -86,7 +85,14 @@ export async function startScheduleEdge(init: NetInit = {}) {
     get address() {
       return `/ip4/127.0.0.1/tcp/${port}/p2p/${now.libp2p.peerId.toString()}`
     },
+    get streams() {
+      return now.streams
+    },
     stop: close,
+    /** After `stop`: starts anew with an empty state, at the same address and identity. */
+    async start() {
+      now = await open()
+    },
     async restart() {
       await close()
       now = await open()

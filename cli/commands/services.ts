@@ -1,0 +1,88 @@
+// `pantala supernode` and `pantala dfdaemon`: configuration in, service up, signals down.
+import type { Command } from 'commander'
+import { type DfdaemonConfig, dfdaemonOptions } from '../../dfdaemon/config.ts'
+import { createLogger, type Logger } from '../../shared/logger.ts'
+import { type SupernodeConfig, supernodeOptions } from '../../supernode/config.ts'
+import { addOptionFlags, resolveConfig } from './service-options.ts'
+import { onStopSignal } from './stop-signal.ts'
+
+type Given = Readonly<Record<string, string>>
+
+/** A service that runs; what it says of itself when it is ready. */
+interface Running {
+  readonly facts: Record<string, unknown>
+  readonly welcome: string
+  stop(): Promise<void>
+}
+
+export function addServiceCommands(program: Command, setExitCode: (code: number) => void): void {
+  addOptionFlags(
+    program.command('supernode').description('the service that decides who fetches what from whom'),
+    supernodeOptions,
+  ).action(async (given: Given) => {
+    const config = resolveConfig<SupernodeConfig>('supernode', supernodeOptions, given)
+    const logger = createLogger({ name: 'supernode', ...config.log })
+    setExitCode(await runUntilStopped(logger, () => startSupernodeService(config, logger)))
+  })
+  addOptionFlags(
+    program
+      .command('dfdaemon')
+      .description('the service on every host: the registry that runtimes pull from'),
+    dfdaemonOptions,
+  ).action(async (given: Given) => {
+    const config = resolveConfig<DfdaemonConfig>('dfdaemon', dfdaemonOptions, given)
+    const logger = createLogger({ name: 'dfdaemon', ...config.log })
+    setExitCode(await runUntilStopped(logger, () => startDfdaemonService(config, logger)))
+  })
+}
+
+async function startSupernodeService(config: SupernodeConfig, logger: Logger): Promise<Running> {
+  const { startSupernode } = await import('../../supernode/main.ts')
+  const supernode = await startSupernode(config, { logger })
+  const { addresses, apiUrl, hostId } = supernode
+  return {
+    facts: { addresses, apiUrl, hostId },
+    welcome: [
+      'The supernode is ready.',
+      '  Hosts connect to it by one of these (supernode.addresses of pantala dfdaemon):',
+      ...addresses.map(address => `    ${address}`),
+      `  API and metrics: ${apiUrl}`,
+    ].join('\n'),
+    stop: () => supernode.stop(),
+  }
+}
+
+async function startDfdaemonService(config: DfdaemonConfig, logger: Logger): Promise<Running> {
+  const { startDfdaemon } = await import('../../dfdaemon/main.ts')
+  const dfdaemon = await startDfdaemon(config, { logger })
+  const { addresses, proxyUrl, adminUrl, hostId } = dfdaemon
+  return {
+    facts: { addresses, proxyUrl, adminUrl, hostId },
+    welcome: [
+      'The dfdaemon is ready.',
+      `  Runtimes pull from ${proxyUrl}`,
+      `  Health, metrics and state: ${adminUrl}`,
+    ].join('\n'),
+    stop: () => dfdaemon.stop(),
+  }
+}
+
+/** Starts, says so in the log (event `ready`) and on a terminal in words, and stops on SIGTERM or SIGINT. */
+async function runUntilStopped(logger: Logger, start: () => Promise<Running>): Promise<number> {
+  const stopSignal = onStopSignal()
+  const running = await start()
+  logger.info({ event: 'ready', ...running.facts }, 'ready')
+  if (process.stdout.isTTY) process.stdout.write(`${running.welcome}\n`)
+  await new Promise<void>(resolve => {
+    if (stopSignal.signal.aborted) resolve()
+    else stopSignal.signal.addEventListener('abort', () => resolve(), { once: true })
+    // Nothing else may be left to keep the process alive.
+    const keepAlive = setInterval(() => {}, 3_600_000)
+    stopSignal.signal.addEventListener('abort', () => clearInterval(keepAlive), { once: true })
+  })
+  logger.info({ event: 'stopping', signal: String((stopSignal.signal.reason as Error).message) }, 'stopping')
+  await running.stop()
+  logger.info({ event: 'stopped' }, 'stopped')
+  stopSignal.release()
+  return 0
+}

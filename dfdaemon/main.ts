@@ -1,0 +1,234 @@
+// Puts a dfdaemon together and starts it: the only file that knows all its parts. Nothing is left running when a part fails to start.
+import { mkdir } from 'node:fs/promises'
+import { hostname } from 'node:os'
+import { join } from 'node:path'
+import type { Libp2p } from '@libp2p/interface'
+import { peerIdFromString } from '@libp2p/peer-id'
+import { type Clock, systemClock } from '../shared/clock.ts'
+import { readClusterSecret } from '../shared/config/cluster-secret.ts'
+import { parseAddress } from '../shared/config/option.ts'
+import { isPantalaError, PantalaError } from '../shared/errors.ts'
+import { type Service, ServiceStack } from '../shared/lifecycle.ts'
+import type { Logger } from '../shared/logger.ts'
+import { TicketGate } from '../shared/protocol/admission.ts'
+import type { HostId } from '../shared/protocol/messages.ts'
+import { RegistryClient } from '../shared/source/registry-client.ts'
+import { dialableAddresses, peerIdOf, toTcpMultiaddr } from '../shared/transport/addresses.ts'
+import { loadIdentity } from '../shared/transport/identity.ts'
+import { createNode } from '../shared/transport/node.ts'
+import { version } from '../shared/version.ts'
+import { AdminServer } from './admin.ts'
+import type { DfdaemonConfig } from './config.ts'
+import { PeerFetcher } from './fetch/peer-fetcher.ts'
+import { RegistrySource } from './fetch/registry-source.ts'
+import { Manifests } from './manifest/manifests.ts'
+import { DfdaemonMetrics } from './metrics.ts'
+import { ProxyServer } from './proxy/server.ts'
+import { listHoldings } from './scheduler/holdings.ts'
+import { Libp2pSchedulerClient } from './scheduler/libp2p-client.ts'
+import { BufferPool } from './session/buffer-pool.ts'
+import { SessionTable } from './session/session-table.ts'
+import { DiskStore } from './store/disk-store.ts'
+import { PieceServer } from './upload/piece-server.ts'
+
+/** Piece buffers in use at the same time, all sessions together. */
+const PIECE_BUFFER_BYTES_MAX = 64 * 1024 * 1024
+const SESSIONS_MAX = 256
+const SESSION_LINGER_MS = 10_000
+const MANIFEST_CACHE_BYTES_MAX = 256 * 1024 * 1024
+
+/** How long the start waits for the supernode's first answer, in ms; without it the daemon starts alone. */
+const FIRST_WELCOME_MS = 3000
+
+export interface Dfdaemon {
+  readonly hostId: HostId
+  /** Multiaddrs where other hosts fetch pieces. */
+  readonly addresses: readonly string[]
+  readonly proxyUrl: string
+  readonly adminUrl: string
+  /** Lets running requests and uploads finish within shutdown.graceMs, then stops all parts. */
+  stop(): Promise<void>
+}
+
+export interface DfdaemonComponents {
+  readonly logger: Logger
+  readonly clock?: Clock
+  /** Node's own metrics are collected once per process; false where several daemons share one (tests). */
+  readonly processMetrics?: boolean
+}
+
+/**
+ * Starts a dfdaemon.
+ * @throws PantalaError ADDRESS_IN_USE | DATA_DIR_UNUSABLE | CONFIG_INVALID | SUPERNODE_IDENTITY | ADMISSION_REFUSED
+ */
+export async function startDfdaemon(
+  config: DfdaemonConfig,
+  components: DfdaemonComponents,
+): Promise<Dfdaemon> {
+  const { logger, clock = systemClock } = components
+  const stack = new ServiceStack({ logger })
+  const secret = await readClusterSecret(config.cluster)
+  await makeDataDir(config.dataDir)
+  const metrics = new DfdaemonMetrics({ processMetrics: components.processMetrics ?? true })
+  const node = await makeNode(config, logger)
+  const hostId = node.peerId.toString()
+  const addresses = (): string[] => dialableAddresses(node.getMultiaddrs().map(String))
+
+  const store = new DiskStore({ logger, clock }, { dataDir: join(config.dataDir, 'store'), ...config.store })
+  const registry = new RegistryClient({ logger, clock }, { upstreams: config.upstreams, ...config.source })
+  const uploads = new PieceServer(
+    {
+      node,
+      store,
+      clock,
+      logger,
+      admits: makeDoor(config, clock),
+      onUploaded: bytes => metrics.countUploaded(bytes),
+    },
+    { slots: config.upload.slots },
+  )
+  const scheduler = new Libp2pSchedulerClient(
+    { libp2p: node, clock, logger },
+    {
+      supernodes: config.supernode.addresses,
+      secret,
+      host: {
+        name: config.name ?? hostname(),
+        zone: config.zone,
+        seed: config.seed,
+        uploadSlots: config.upload.slots,
+        version,
+        addresses,
+      },
+      holdings: () => listHoldings(store),
+      load: () => ({ slotsBusy: uploads.slotsBusy, storeBytes: store.bytes }),
+    },
+  )
+  const pieces = new PeerFetcher({ node, clock, logger, ticket: () => scheduler.ticket })
+  const source = new RegistrySource({ client: registry, clock, logger }, config.source)
+  const pool = new BufferPool({ clock }, { bytesMax: PIECE_BUFFER_BYTES_MAX })
+  const sessions = new SessionTable(
+    { store, scheduler, pieces, source, registry, pool, clock, logger, metrics, random: Math.random },
+    { sessionsMax: SESSIONS_MAX, lingerMs: SESSION_LINGER_MS },
+  )
+  const manifests = new Manifests(
+    { scheduler, client: registry, clock, logger, metrics },
+    {
+      dataDir: join(config.dataDir, 'manifests'),
+      ...config.manifest,
+      cacheBytesMax: MANIFEST_CACHE_BYTES_MAX,
+    },
+  )
+  const proxy = new ProxyServer(
+    { manifests, blobs: sessions, registry, clock, logger, metrics },
+    { ...parseAddress(config.proxy.address)!, ...config.proxy, defaultRegistry: config.upstreams.default },
+  )
+  let started = false
+  const admin = new AdminServer(
+    {
+      registry: metrics.registry,
+      notReady: () => (started ? [] : ['starting']),
+      describe: () => ({
+        hostId,
+        name: config.name ?? hostname(),
+        seed: config.seed,
+        version,
+        addresses: addresses(),
+        supernodeConnected: scheduler.connected,
+        storeBytes: store.bytes,
+        quotaBytes: config.store.quotaBytes,
+        uploads: { slotsBusy: uploads.slotsBusy, children: uploads.childCount, bytes: uploads.uploadBytes },
+        sessions: sessions.describe(),
+      }),
+    },
+    { address: config.admin.address },
+  )
+  scheduler.onGrant = grant => sessions.acceptGrant(grant)
+  store.onEvicted = digests => scheduler.evicted(digests)
+  metrics.watch({
+    storeBytes: () => store.bytes,
+    sessions: () => sessions.size,
+    supernodeConnected: () => scheduler.connected,
+  })
+
+  // Stopped in reverse: runtimes first, then what they read from, the admin face last.
+  const services: Service[] = [
+    { name: 'node', start: () => {}, stop: () => node.stop() },
+    { name: 'registry client', start: () => {}, stop: () => registry.close() },
+    { name: 'admin', start: () => admin.start(), stop: () => admin.stop() },
+    { name: 'store', start: () => store.start(), stop: () => store.stop() },
+    { name: 'manifests', start: () => manifests.start(), stop: () => manifests.stop() },
+    { name: 'piece fetcher', start: () => {}, stop: () => pieces.stop() },
+    {
+      name: 'scheduler',
+      start: () => startScheduler(scheduler, config, clock, logger),
+      stop: () => scheduler.stop(),
+    },
+    { name: 'uploads', start: () => uploads.start(), stop: graceMs => uploads.drain(graceMs) },
+    { name: 'sessions', start: () => {}, stop: () => sessions.stop() },
+    { name: 'proxy', start: () => proxy.start(), stop: graceMs => proxy.stop(graceMs) },
+  ]
+  for (const service of services) await stack.start(service)
+  started = true
+  return {
+    hostId,
+    addresses: node.getMultiaddrs().map(String),
+    proxyUrl: proxy.url,
+    adminUrl: admin.url,
+    stop: () => {
+      started = false
+      return stack.stop(config.shutdown.graceMs)
+    },
+  }
+}
+
+async function makeNode(config: DfdaemonConfig, logger: Logger): Promise<Libp2p> {
+  return createNode({
+    privateKey: await loadIdentity(join(config.dataDir, 'identity.key')),
+    listen: [toTcpMultiaddr(config.peer.address)],
+    announce: config.peer.announce,
+    logger,
+  })
+}
+
+async function makeDataDir(dataDir: string): Promise<void> {
+  try {
+    await mkdir(dataDir, { recursive: true, mode: 0o700 })
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    throw new PantalaError('DATA_DIR_UNUSABLE', { detail: `${dataDir}: ${code}`, cause: error })
+  }
+}
+
+/** Children are let in by a ticket that one of the configured supernodes signed. */
+function makeDoor(config: DfdaemonConfig, clock: Clock): (host: HostId, ticket: Uint8Array) => boolean {
+  const supernodeKeys = config.supernode.addresses.flatMap(address => {
+    const id = peerIdOf(address)
+    const key = id === undefined ? undefined : peerIdFromString(id).publicKey
+    return key === undefined ? [] : [key.raw]
+  })
+  const gate = new TicketGate({ clock }, { supernodeKeys })
+  return (host, ticket) => gate.admits(host, ticket)
+}
+
+/** Waits for the first welcome, but no longer than FIRST_WELCOME_MS: a supernode that is away keeps nobody from starting, a wrong one does. */
+async function startScheduler(
+  scheduler: Libp2pSchedulerClient,
+  config: DfdaemonConfig,
+  clock: Clock,
+  logger: Logger,
+): Promise<void> {
+  if (config.supernode.addresses.length === 0) {
+    logger.warn('no supernode configured; every pull goes to the source')
+    return
+  }
+  scheduler.start()
+  const patience = new Promise<'later'>(resolve => clock.after(FIRST_WELCOME_MS, () => resolve('later')))
+  try {
+    const outcome = await Promise.race([scheduler.firstAttempt, patience])
+    if (outcome === 'later') logger.warn('supernode not reached yet; going on without it')
+  } catch (error) {
+    if (!isPantalaError(error, 'SUPERNODE_AWAY')) throw error
+    logger.warn({ err: error }, 'supernode away; going on without it')
+  }
+}
