@@ -55,7 +55,7 @@ test('docker pull 127.0.0.1:PORT/…', async t => {
 
 test('docker pull by digest, and an image that does not exist', async t => {
   if (!requireCommands(t, ...needed) || !requireRoot(t)) return
-  const rig = await startRig(t)
+  const rig = await startRig(t, { unnamed: 'registry' })
   const dockerd = await startDockerd(t)
   const digest = rig.image.index!.descriptor.digest
   await dockerd.docker('pull', `${rig.proxy(0)}/${repository}@${digest}`)

@@ -17,15 +17,21 @@ export interface Rig {
   proxy(host: number): string
 }
 
-/** Starts all of it and takes it down after the test. Docker Hub's names lead to the test's own registry. */
-export async function startRig(t: TestContext, options: { readonly hosts?: number } = {}): Promise<Rig> {
+export interface RigOptions {
+  readonly hosts?: number
+  /** What names without a registry mean: Docker Hub, whose mirror is the test's own registry (default), or that registry itself. */
+  readonly unnamed?: 'docker-hub' | 'registry'
+}
+
+/** Starts all of it and takes it down after the test. */
+export async function startRig(t: TestContext, options: RigOptions = {}): Promise<Rig> {
   const directory = await makeTestDirectory(t, 'rig')
   const registry = new DockerRegistry()
   const layout = await makeSmallImage({ directory, seed: t.name })
   const cluster = new LocalCluster({
     hosts: options.hosts ?? 1,
     upstreams: () => ({
-      default: 'docker.io',
+      default: options.unnamed === 'registry' ? registry.address : 'docker.io',
       registries: { 'docker.io': { mirrors: [registry.url] }, [registry.address]: { insecure: true } },
     }),
   })
