@@ -1,7 +1,7 @@
 // A whole cluster on this machine: a supernode and its hosts, every one a process of its own with its own ports and data directory.
 import { randomBytes } from 'node:crypto'
-import { existsSync } from 'node:fs'
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { findRoot } from './image.ts'
@@ -58,7 +58,8 @@ export class LocalCluster {
 
   /** Starts the supernode, then the hosts; resolves when all are ready. @throws Error with the last words of the service that failed */
   async start(signal: AbortSignal, onHostReady: (number: number) => void = () => {}): Promise<void> {
-    this.#directory = await mkdtemp(join(tmpdir(), 'pantala-demo-'))
+    // At once, so that there is no moment in which it exists and `kill` does not know of it.
+    this.#directory = mkdtempSync(join(tmpdir(), 'pantala-demo-'))
     const address = await this.#startSupernode(signal)
     const ports = await findFreePorts(this.#options.hosts * 3)
     for (let number = 0; number < this.#options.hosts; number++) {
@@ -86,10 +87,11 @@ export class LocalCluster {
     if (this.#directory !== '') await rm(this.#directory, { recursive: true, force: true, maxRetries: 3 })
   }
 
-  /** Ends every service at once, without asking. */
+  /** Ends every service at once, without asking, and removes what they stored; for when this process itself is about to end. */
   kill(): void {
     this.#stopping.abort()
     for (const process of this.#processes) process.signal('SIGKILL')
+    if (this.#directory !== '') rmSync(this.#directory, { recursive: true, force: true, maxRetries: 5 })
   }
 
   async #startSupernode(signal: AbortSignal): Promise<string> {

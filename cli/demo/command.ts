@@ -33,11 +33,8 @@ const repository = 'pantala/demo'
  * @returns the exit code: 0 if every digest on every host was right, 1 if not, 130 if it was told to stop
  * @throws Error that shows what failed
  */
-export async function runDemo(
-  options: DemoOptions,
-  output: DemoOutput,
-  signal: AbortSignal,
-): Promise<number> {
+export async function runDemo(options: DemoOptions, output: DemoOutput, stop: AbortSignal): Promise<number> {
+  const signal = AbortSignal.any([stop, whenUnread(output)])
   const screen = options.json ? output.err : output.out
   const state = makeState(options.hosts)
   const view = chooseView(screen)
@@ -128,6 +125,13 @@ async function startCluster(
   await cluster.start(signal, number => {
     state.hosts[number]!.phase = 'ready'
   })
+}
+
+/** Aborts when nobody reads the output any more, as after `pantala demo | head`. */
+function whenUnread(output: DemoOutput): AbortSignal {
+  const unread = new AbortController()
+  for (const screen of [output.out, output.err]) screen.on?.('error', error => unread.abort(error))
+  return unread.signal
 }
 
 function printResult(result: DemoResult, options: DemoOptions, output: DemoOutput): void {

@@ -34,6 +34,7 @@ export interface Screen {
   readonly columns?: number
   readonly rows?: number
   write(text: string): unknown
+  on?(event: 'error', listener: (error: Error) => void): unknown
 }
 
 export interface DemoView {
