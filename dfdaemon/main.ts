@@ -33,6 +33,8 @@ import { PieceServer } from './upload/piece-server.ts'
 
 /** Piece buffers in use at the same time, all sessions together. */
 const PIECE_BUFFER_BYTES_MAX = 64 * 1024 * 1024
+/** Buffers of what is being sent to runtimes; beyond it, small ones are made for the occasion. */
+const SEND_BUFFER_BYTES_MAX = 16 * 1024 * 1024
 const SESSIONS_MAX = 256
 const SESSION_LINGER_MS = 10_000
 const MANIFEST_CACHE_BYTES_MAX = 256 * 1024 * 1024
@@ -107,8 +109,21 @@ export async function startDfdaemon(
   const pieces = new PeerFetcher({ node, clock, logger, ticket: () => scheduler.ticket })
   const source = new RegistrySource({ client: registry, clock, logger }, config.source)
   const pool = new BufferPool({ clock }, { bytesMax: PIECE_BUFFER_BYTES_MAX })
+  const sendPool = new BufferPool({ clock }, { bytesMax: SEND_BUFFER_BYTES_MAX })
   const sessions = new SessionTable(
-    { store, scheduler, pieces, source, registry, pool, clock, logger, metrics, random: Math.random },
+    {
+      store,
+      scheduler,
+      pieces,
+      source,
+      registry,
+      pool,
+      sendPool,
+      clock,
+      logger,
+      metrics,
+      random: Math.random,
+    },
     { sessionsMax: SESSIONS_MAX, lingerMs: SESSION_LINGER_MS },
   )
   const manifests = new Manifests(

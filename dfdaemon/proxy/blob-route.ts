@@ -2,7 +2,7 @@
 import type { Digest } from '../../shared/digest.ts'
 import { PantalaError } from '../../shared/errors.ts'
 import type { BlobRequest } from '../session/blobs.ts'
-import { sendBody } from './body-sender.ts'
+import { BodySender } from './body-sender.ts'
 import { headerText, type ProxyComponents, type ProxyExchange } from './proxy-context.ts'
 import { readRange } from './range.ts'
 
@@ -11,7 +11,7 @@ export interface BlobRouteInit {
   readonly stalledSendMs: number
 }
 
-/** Sends the blob; resolves when its last byte left, or with false when the client went away. @throws PantalaError before headers, or after they were sent (the socket is cut then) */
+/** Sends the blob; resolves when its last byte left. @throws PantalaError, or the signal's reason when the client went away; after headers the socket must be cut */
 export async function serveBlob(
   components: Pick<ProxyComponents, 'blobs' | 'manifests' | 'metrics'>,
   exchange: ProxyExchange,
@@ -50,8 +50,11 @@ export async function serveBlob(
     const contentRange = `bytes ${offset}-${end}/${blob.size}`
     response.writeHead(206, { ...common, 'content-length': length, 'content-range': contentRange })
   }
-  const onSent = blob.from === 'cache' ? (bytes: number) => metrics.countBlobBytes('cache', bytes) : () => {}
-  return sendBody({ body: blob.read(offset, length), response, signal, onSent }, init)
+  const onSent = blob.from === 'cache' ? (bytes: number) => metrics.countBlobBytes('cache', bytes) : undefined
+  const body = new BodySender(response, { ...init, onSent })
+  await blob.send(offset, length, chunk => body.take(chunk), signal)
+  await body.end()
+  return true
 }
 
 function refuseRange(exchange: ProxyExchange, size: number): never {

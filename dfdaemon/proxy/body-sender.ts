@@ -1,69 +1,80 @@
-// Moves a body to a client: with backpressure, cut when it fails or the client takes nothing, without a promise per chunk.
+// Moves a body to a client chunk by chunk: backpressure by the system's own word, and a cut when the client takes nothing.
 import type { ServerResponse } from 'node:http'
 import type { Readable } from 'node:stream'
+import { finished } from 'node:stream/promises'
+import { PantalaError, toPantalaError } from '../../shared/errors.ts'
 
-export interface BodySend {
-  readonly body: Readable
-  /** Headers are written already. */
-  readonly response: ServerResponse
-  readonly signal: AbortSignal
-  onSent(bytes: number): void
+export interface BodySenderInit {
+  /** A client that takes no byte for this long is cut, in ms. */
+  readonly stalledSendMs: number
+  onSent?(bytes: number): void
 }
 
-/**
- * Resolves true when the last byte left, false when the client went away. After a failure of the body the socket is destroyed, so that
- * the client never sees a clean end. @throws the body's error
- */
-export function sendBody(send: BodySend, init: { stalledSendMs: number }): Promise<boolean> {
-  const { body, response, signal } = send
-  return new Promise((resolve, reject) => {
-    let settled = false
-    let unsent = 0
-    const stalled = setTimeout(() => finish(false), init.stalledSendMs)
-    stalled.unref()
-    const settle = (): boolean => {
-      if (settled) return false
-      settled = true
-      clearTimeout(stalled)
-      signal.removeEventListener('abort', onGone)
-      return true
-    }
-    const finish = (whole: boolean, error?: Error): void => {
-      if (!settle()) return
-      if (!whole) {
-        body.destroy()
-        response.destroy()
-      }
-      if (error === undefined) resolve(whole)
-      else reject(error)
-    }
-    const onGone = (): void => finish(false)
-    const onTaken = (): void => {
-      stalled.refresh()
-      if (unsent > 0) send.onSent(unsent)
-      unsent = 0
-    }
-    body.on('data', (chunk: Buffer) => {
-      stalled.refresh()
-      unsent += chunk.byteLength
-      if (response.write(chunk)) onTaken()
-      else body.pause()
-    })
-    response.on('drain', () => {
-      onTaken()
-      body.resume()
-    })
-    body.on('end', () => {
-      stalled.refresh()
-      response.end(() => {
-        onTaken()
-        finish(true)
+/** One response's body. Headers are written already. */
+export class BodySender {
+  readonly #response: ServerResponse
+  readonly #init: BodySenderInit
+
+  constructor(response: ServerResponse, init: BodySenderInit) {
+    this.#response = response
+    this.#init = init
+  }
+
+  /** Settles when the chunk was handed to the system. @throws PantalaError DEADLINE_PASSED when the client went away or was cut */
+  take(chunk: Uint8Array): Promise<void> {
+    return this.#withinDeadline(done => {
+      this.#response.write(chunk, error => {
+        if (!error) this.#init.onSent?.(chunk.byteLength)
+        done(error)
       })
     })
-    body.on('error', error => finish(false, error))
-    response.on('error', onGone)
-    response.on('close', onGone)
-    signal.addEventListener('abort', onGone, { once: true })
-    if (signal.aborted || response.destroyed) onGone()
-  })
+  }
+
+  /** Ends the response; settles when its last byte was handed to the system. */
+  end(): Promise<void> {
+    return this.#withinDeadline(done => this.#response.end(() => done()))
+  }
+
+  #withinDeadline(send: (done: (error?: Error | null) => void) => void): Promise<void> {
+    const response = this.#response
+    return new Promise((resolve, reject) => {
+      const fail = (detail: string): void => settle(new PantalaError('DEADLINE_PASSED', { detail }))
+      const onClose = (): void => fail('the client went away')
+      const timer = setTimeout(() => {
+        fail(`the client took nothing for ${this.#init.stalledSendMs} ms`)
+        response.destroy()
+      }, this.#init.stalledSendMs)
+      const settle = (error?: Error | null): void => {
+        clearTimeout(timer)
+        response.off('close', onClose)
+        if (error) reject(toPantalaError(error, 'DEADLINE_PASSED', 'the client went away'))
+        else resolve()
+      }
+      if (response.destroyed) {
+        onClose()
+        return
+      }
+      response.once('close', onClose)
+      send(settle)
+    })
+  }
+}
+
+/** Passes a stream on; a failure destroys the response. @throws the stream's error, or DEADLINE_PASSED */
+export async function passStream(
+  body: Readable,
+  response: ServerResponse,
+  init: BodySenderInit & { signal: AbortSignal },
+): Promise<void> {
+  const sender = new BodySender(response, init)
+  try {
+    for await (const chunk of body as AsyncIterable<Uint8Array>) {
+      init.signal.throwIfAborted()
+      await sender.take(chunk)
+    }
+    await sender.end()
+  } finally {
+    body.destroy()
+    await finished(body).catch(() => {})
+  }
 }

@@ -1,8 +1,9 @@
 // Passes tags/list, referrers and the API's root on to the source: its answer is the answer, but for the fallback that the specification asks for.
+import type { Readable } from 'node:stream'
 
 import { PantalaError } from '../../shared/errors.ts'
 import type { ForwardAnswer } from '../../shared/source/source-client.ts'
-import { sendBody } from './body-sender.ts'
+import { passStream } from './body-sender.ts'
 import { headerText, type ProxyComponents, type ProxyExchange } from './proxy-context.ts'
 
 /** Headers of the source that are handed on. */
@@ -89,9 +90,7 @@ async function passBack(answer: ForwardAnswer, exchange: ProxyExchange): Promise
     response.end()
     return true
   }
-  const body = answer.body as unknown as Parameters<typeof sendBody>[0]['body']
-  return sendBody(
-    { body, response, signal: exchange.signal, onSent() {} },
-    { stalledSendMs: STALLED_PASS_MS },
-  )
+  const init = { stalledSendMs: STALLED_PASS_MS, signal: exchange.signal }
+  await passStream(answer.body as unknown as Readable, response, init)
+  return true
 }

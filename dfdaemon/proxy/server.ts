@@ -180,7 +180,11 @@ export class ProxyServer {
   /** Answers with the error, or cuts the socket if an answer has begun. */
   #fail(request: IncomingMessage, response: ServerResponse, thrown: unknown): PullResult {
     const url = (request.url ?? '').slice(0, 300)
-    if (response.destroyed && !response.headersSent) return 'aborted'
+    const left = response.destroyed || (response.headersSent && isPantalaError(thrown, 'DEADLINE_PASSED'))
+    if (left) {
+      response.destroy()
+      return 'aborted'
+    }
     if (response.headersSent) {
       this.#c.logger.warn({ err: thrown, url }, 'body cut')
       response.destroy()

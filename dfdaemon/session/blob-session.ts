@@ -16,12 +16,12 @@ import type {
   SourceRef,
 } from '../../shared/protocol/messages.ts'
 import type { BlobHandle } from '../store/blob-store.ts'
-import type { ReadableBlob } from './blob-reader.ts'
 import { ParentSet } from './parent-set.ts'
 import { PieceAsker } from './piece-asker.ts'
 import { dropDisputed, PieceHashes } from './piece-hashes.ts'
 import { PieceLanding, type PieceOrigin } from './piece-landing.ts'
 import { missingRuns } from './piece-runs.ts'
+import type { ReadableBlob } from './readable-blob.ts'
 import { ReaderSeats, type Seat } from './reader-seats.ts'
 import type { SessionComponents, SessionInit } from './session-components.ts'
 import { type Awaited, SessionWaiters } from './session-waiters.ts'

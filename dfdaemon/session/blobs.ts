@@ -1,5 +1,4 @@
 // Contract of getting a blob's bytes, wherever they are: what the proxy knows of sessions.
-import type { Readable } from 'node:stream'
 import type { Digest } from '../../shared/digest.ts'
 import type { SourceRef } from '../../shared/protocol/messages.ts'
 
@@ -10,18 +9,23 @@ export interface BlobRequest {
   readonly size: number | undefined
 }
 
+/**
+ * Takes a chunk; settles when its memory may be used again. Called for one chunk after the other, in order, never again after it rejected.
+ */
+export type TakeChunk = (chunk: Uint8Array) => Promise<void>
+
 /** A blob that can be read now or soon. */
 export interface OpenBlob {
   readonly size: number
   /** `cache`: complete on this host before the request; `swarm`: a session is running or was started. */
   readonly from: 'cache' | 'swarm'
   /**
-   * Bytes `offset` to `offset + length - 1` in order, while later pieces land. The blob's last byte comes only after the whole digest
-   * was checked; on failure the stream is destroyed with a PantalaError, so that the client's socket is cut, never ended cleanly.
-   * Destroying the stream lets go of the session.
+   * Hands on bytes `offset` to `offset + length - 1` in order, while later pieces land, and lets go of the blob. The blob's last byte comes
+   * only after the whole digest was checked, so that whoever is told of an error must cut the client off, never end cleanly. Call once.
+   * @throws PantalaError, what `take` rejected with, or the signal's reason
    */
-  read(offset: number, length: number): Readable
-  /** Lets go without reading; does no harm after `read`. */
+  send(offset: number, length: number, take: TakeChunk, signal: AbortSignal): Promise<void>
+  /** Lets go without reading; does no harm after `send`. */
   close(): void
 }
 

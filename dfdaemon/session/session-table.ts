@@ -5,11 +5,19 @@ import { BLOB_BYTES_MAX, type Geometry, geometryFor } from '../../shared/piece.t
 import type { Grant } from '../../shared/protocol/messages.ts'
 import type { SourceClient } from '../../shared/source/source-client.ts'
 import type { BlobHandle } from '../store/blob-store.ts'
-import { BlobReader, type ReadableBlob } from './blob-reader.ts'
+import { sendBlob } from './blob-sending.ts'
 import { BlobSession } from './blob-session.ts'
 import type { BlobRequest, Blobs, OpenBlob } from './blobs.ts'
-import { openPassThrough } from './pass-through.ts'
+import type { BufferPool } from './buffer-pool.ts'
+import { passThrough } from './pass-through.ts'
+import { type ReadableBlob, waitFor } from './readable-blob.ts'
 import type { SessionComponents } from './session-components.ts'
+
+export interface TableComponents extends SessionComponents {
+  readonly registry: SourceClient
+  /** Buffers of what is being sent to readers. */
+  readonly sendPool: BufferPool
+}
 
 export interface SessionTableInit {
   /** Sessions at the same time, at most; more are refused with OVERLOADED. */
@@ -19,12 +27,12 @@ export interface SessionTableInit {
 }
 
 export class SessionTable implements Blobs {
-  readonly #c: SessionComponents & { readonly registry: SourceClient }
+  readonly #c: TableComponents
   readonly #init: SessionTableInit
   readonly #sessions = new Map<Digest, BlobSession>()
   #stopping = false
 
-  constructor(components: SessionComponents & { readonly registry: SourceClient }, init: SessionTableInit) {
+  constructor(components: TableComponents, init: SessionTableInit) {
     this.#c = components
     this.#init = init
   }
@@ -97,7 +105,7 @@ export class SessionTable implements Blobs {
       await handle.close()
       return undefined
     }
-    return openStored(handle)
+    return openStored(handle, this.#c.sendPool)
   }
 
   async #openSession(request: BlobRequest, size: number, signal: AbortSignal): Promise<OpenBlob> {
@@ -115,13 +123,14 @@ export class SessionTable implements Blobs {
     return {
       size: session.geometry.size,
       from: 'swarm',
-      read: (offset, length) =>
-        new BlobReader(session, {
-          offset,
-          length,
-          onPosition: piece => seat.moveTo(piece),
-          onEnd: () => seat.leave(),
-        }),
+      send: async (offset, length, take, sendSignal) => {
+        try {
+          const init = { offset, length, onPosition: (piece: number) => seat.moveTo(piece) }
+          await sendBlob({ blob: session, pool: this.#c.sendPool }, init, take, sendSignal)
+        } finally {
+          seat.leave()
+        }
+      },
       close: () => seat.leave(),
     }
   }
@@ -155,14 +164,15 @@ export class SessionTable implements Blobs {
     return {
       size,
       from: 'swarm',
-      read: (offset, length) => openPassThrough(this.#c.source, { source, digest, size, offset, length }),
+      send: (offset, length, take, signal) =>
+        passThrough(this.#c.source, { source, digest, size, offset, length }, take, signal),
       close: () => {},
     }
   }
 }
 
 /** Reads a complete blob straight from the store. */
-function openStored(handle: BlobHandle): OpenBlob {
+function openStored(handle: BlobHandle, pool: BufferPool): OpenBlob {
   const blob: ReadableBlob = {
     geometry: handle.stat,
     complete: true,
@@ -176,7 +186,8 @@ function openStored(handle: BlobHandle): OpenBlob {
   return {
     size: handle.stat.size,
     from: 'cache',
-    read: (offset, length) => new BlobReader(blob, { offset, length, onEnd: close }),
+    send: (offset, length, take, signal) =>
+      sendBlob({ blob, pool }, { offset, length }, take, signal).finally(close),
     close,
   }
 }
@@ -184,21 +195,9 @@ function openStored(handle: BlobHandle): OpenBlob {
 /** Resolves when some piece has landed or the blob is complete; a blob of one piece is checked as a whole first. */
 function firstBytes(session: BlobSession, signal: AbortSignal): Promise<void> {
   const { size, pieceSize } = session.geometry
-  const [what, there] =
-    size <= pieceSize ? (['whole', session.complete] as const) : (['any', session.hasAny] as const)
-  if (there) return Promise.resolve()
-  return new Promise((resolve, reject) => {
-    const onAbort = (): void => {
-      stopWaiting()
-      reject(signal.reason)
-    }
-    const done = (settle: () => void) => (): void => {
-      signal.removeEventListener('abort', onAbort)
-      settle()
-    }
-    const stopWaiting = session.wait(what, done(resolve), error => done(() => reject(error))())
-    signal.addEventListener('abort', onAbort, { once: true })
-  })
+  const small = size <= pieceSize
+  if (small ? session.complete : session.hasAny) return Promise.resolve()
+  return waitFor(session, small ? 'whole' : 'any', signal)
 }
 
 /** Waits for `promise` no longer than the signal lasts; the work itself goes on for others. */

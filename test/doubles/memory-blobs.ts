@@ -1,6 +1,5 @@
 // In-memory twin of what the proxy knows of sessions: blobs from memory, failing as the test says.
-import { Readable } from 'node:stream'
-import type { BlobRequest, Blobs, OpenBlob } from '../../dfdaemon/session/blobs.ts'
+import type { BlobRequest, Blobs, OpenBlob, TakeChunk } from '../../dfdaemon/session/blobs.ts'
 import { type Digest, digestOf } from '../../shared/digest.ts'
 import { PantalaError } from '../../shared/errors.ts'
 
@@ -33,7 +32,8 @@ export class MemoryBlobs implements Blobs {
     return {
       size: bytes.byteLength,
       from: 'cache',
-      read: (offset, length) => this.#read(bytes.subarray(offset, offset + length)),
+      send: (offset, length, take, sendSignal) =>
+        this.#send(bytes.subarray(offset, offset + length), take, sendSignal),
       close: () => {},
     }
   }
@@ -49,28 +49,16 @@ export class MemoryBlobs implements Blobs {
     return bytes
   }
 
-  #read(bytes: Buffer): Readable {
-    let at = 0
-    const { failAfterBytes } = this
+  async #send(bytes: Buffer, take: TakeChunk, signal: AbortSignal): Promise<void> {
     this.openStreams++
-    const onDestroy = () => {
+    try {
+      for (let at = 0; at < bytes.byteLength; at += CHUNK_BYTES) {
+        signal.throwIfAborted()
+        if (at >= this.failAfterBytes) throw new PantalaError('SOURCE_DIGEST_MISMATCH')
+        await take(bytes.subarray(at, Math.min(at + CHUNK_BYTES, bytes.byteLength, this.failAfterBytes)))
+      }
+    } finally {
       this.openStreams--
     }
-    return new Readable({
-      highWaterMark: CHUNK_BYTES,
-      read() {
-        if (at >= failAfterBytes) {
-          this.destroy(new PantalaError('SOURCE_DIGEST_MISMATCH'))
-          return
-        }
-        const chunk = bytes.subarray(at, Math.min(at + CHUNK_BYTES, bytes.byteLength, failAfterBytes))
-        at += chunk.byteLength
-        this.push(chunk.byteLength === 0 ? null : chunk)
-      },
-      destroy(error, callback) {
-        onDestroy()
-        callback(error)
-      },
-    })
   }
 }

@@ -1,7 +1,7 @@
 // A session table over doubles: memory store, scripted supernode, parents and source. Tells what happened; nothing real is asked.
 import { randomBytes } from 'node:crypto'
-import type { Readable } from 'node:stream'
 import { pino } from 'pino'
+import type { OpenBlob } from '../../dfdaemon/session/blobs.ts'
 import { BufferPool } from '../../dfdaemon/session/buffer-pool.ts'
 import { SessionTable } from '../../dfdaemon/session/session-table.ts'
 import { Bitfield } from '../../shared/bitfield.ts'
@@ -44,6 +44,7 @@ export function setStage(init: StageInit = {}) {
       source: registry,
       registry: { blobLength: async () => blob.byteLength } as unknown as SourceClient,
       pool,
+      sendPool: new BufferPool({ clock: systemClock }, { bytesMax: 4 * 1024 * 1024 }),
       clock: systemClock,
       logger: pino({ level: 'silent' }),
       random: Math.random,
@@ -114,7 +115,7 @@ export function setStage(init: StageInit = {}) {
     /** Pulls the range (default: all) to the end. */
     async pull(offset = 0, length = blob.byteLength - offset): Promise<Buffer> {
       const open = await this.open()
-      return readAll(open.read(offset, length))
+      return sendAll(open, offset, length)
     },
 
     told<K extends MemoryScheduler['told'][number]['told']>(kind: K) {
@@ -125,9 +126,15 @@ export function setStage(init: StageInit = {}) {
   }
 }
 
-export async function readAll(stream: Readable): Promise<Buffer> {
+/** All bytes of a range, as a client would get them. */
+export async function sendAll(open: OpenBlob, offset: number, length: number): Promise<Buffer> {
   const chunks: Buffer[] = []
-  for await (const chunk of stream) chunks.push(chunk as Buffer)
+  await open.send(
+    offset,
+    length,
+    async chunk => void chunks.push(Buffer.from(chunk)),
+    AbortSignal.timeout(10_000),
+  )
   return Buffer.concat(chunks)
 }
 

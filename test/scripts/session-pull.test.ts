@@ -1,7 +1,7 @@
 // Stories of a session that goes well: parents, fresh pieces, grants, small blobs, many readers.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { readAll, setStage, until } from './session-harness.ts'
+import { sendAll, setStage, until } from './session-harness.ts'
 
 test('a blob comes from two parents, each piece once, and is complete on disk afterwards', async () => {
   const stage = setStage()
@@ -30,7 +30,7 @@ test('a second pull is served from the store and asks nobody', async () => {
   const asked = stage.scheduler.told.length
   const open = await stage.open()
   assert.equal(open.from, 'cache')
-  assert.deepEqual(await readAll(open.read(5, 100)), stage.blob.subarray(5, 105))
+  assert.deepEqual(await sendAll(open, 5, 100), stage.blob.subarray(5, 105))
   assert.equal(stage.scheduler.told.length, asked)
 })
 
@@ -52,15 +52,16 @@ test('pieces are asked for as the parent gains them, and bytes flow before the b
   await until(() => h1.connects === 1)
   stage.tellHashes([0])
   h1.gain(0)
-  const stream = (await opening).read(0, stage.blob.byteLength)
   let got = 0
-  stream.on('data', chunk => {
-    got += chunk.length
-  })
+  const open = await opening
+  const take = async (chunk: Uint8Array) => {
+    got += chunk.byteLength
+  }
+  const sending = open.send(0, stage.blob.byteLength, take, AbortSignal.timeout(10_000))
   await until(() => got === 1024 * 1024)
   stage.tellHashes([1, 2, 3, 4])
   h1.gain(1, 2, 3, 4)
-  await until(() => stream.readableEnded)
+  await sending
   assert.equal(got, stage.blob.byteLength)
 })
 

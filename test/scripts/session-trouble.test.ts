@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { digestOf } from '../../shared/digest.ts'
 import { isPantalaError, PantalaError } from '../../shared/errors.ts'
-import { readAll, setStage, until } from './session-harness.ts'
+import { sendAll, setStage, until } from './session-harness.ts'
 
 test('a corrupt piece is rejected, its parent dropped and reported, and the pull succeeds', async () => {
   const stage = setStage()
@@ -92,13 +92,11 @@ test('wrong bytes from the source never make a complete blob: the reader is cut 
   const pulling = (async () => {
     const open = await stage.open()
     let got = 0
-    const stream = open.read(0, stage.blob.byteLength)
-    stream.on('data', chunk => {
-      got += chunk.length
-    })
-    await assert.rejects(
-      new Promise((resolve, reject) => stream.on('end', resolve).on('error', reject)),
-      error => isPantalaError(error, 'SOURCE_DIGEST_MISMATCH'),
+    const take = async (chunk: Uint8Array) => {
+      got += chunk.byteLength
+    }
+    await assert.rejects(open.send(0, stage.blob.byteLength, take, AbortSignal.timeout(10_000)), error =>
+      isPantalaError(error, 'SOURCE_DIGEST_MISMATCH'),
     )
     return got
   })()
@@ -147,8 +145,11 @@ test('a client that leaves frees its seat; the session ends after a while and ke
   const stage = setStage()
   const h1 = stage.parent('h1', [0])
   stage.scheduler.registerAnswer = () => stage.answer([0], [h1])
-  const stream = (await stage.open()).read(0, stage.blob.byteLength)
-  stream.destroy()
+  const gone = new AbortController()
+  const open = await stage.open()
+  const sending = open.send(0, stage.blob.byteLength, async () => {}, gone.signal)
+  gone.abort(new Error('client went away'))
+  await assert.rejects(sending, /went away/)
   await until(() => stage.table.size === 0)
   assert.deepEqual(
     stage.told('finish').map(message => message.outcome),
@@ -178,7 +179,7 @@ test('a store that can’t take the blob lets it pass through, checked', async (
   assert.deepEqual(await stage.pull(), stage.blob)
   stage.registry.blob = Buffer.alloc(stage.blob.byteLength)
   const open = await stage.open()
-  await assert.rejects(readAll(open.read(0, stage.blob.byteLength)), error =>
+  await assert.rejects(sendAll(open, 0, stage.blob.byteLength), error =>
     isPantalaError(error, 'SOURCE_DIGEST_MISMATCH'),
   )
 })

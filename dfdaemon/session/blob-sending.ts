@@ -1,0 +1,60 @@
+// Hands a range of a blob on in order while its pieces land: two buffers in turn, one being read while the other is being taken.
+import type { TakeChunk } from './blobs.ts'
+import type { BufferPool, Loan } from './buffer-pool.ts'
+import { type ReadableBlob, readableUntil, waitForBytes } from './readable-blob.ts'
+
+/** Bytes handed on at once: large enough that costs per chunk vanish, small enough that a slow client holds little. */
+export const SEND_CHUNK_BYTES = 256 * 1024
+
+/** Chunk size when the pool is empty; such buffers are made for the occasion. */
+const SPARE_CHUNK_BYTES = 64 * 1024
+
+export interface SendInit {
+  readonly offset: number
+  readonly length: number
+  /** Called when the sending waits for another piece, so that it is fetched first. */
+  onPosition?(piece: number): void
+}
+
+/** @throws the blob's error, what `take` rejected with, or the signal's reason */
+export async function sendBlob(
+  components: { blob: ReadableBlob; pool: BufferPool },
+  init: SendInit,
+  take: TakeChunk,
+  signal: AbortSignal,
+): Promise<void> {
+  const { blob, pool } = components
+  const end = init.offset + init.length
+  const loans = [lendChunk(pool), lendChunk(pool)]
+  let taking: Promise<void> = Promise.resolve()
+  try {
+    let position = init.offset
+    for (let turn = 0; position < end; turn = 1 - turn) {
+      signal.throwIfAborted()
+      const { buffer } = loans[turn]!
+      const until = readableUntil(blob, position, Math.min(end, position + buffer.byteLength))
+      if (until === position) {
+        init.onPosition?.(Math.floor(position / blob.geometry.pieceSize))
+        await waitForBytes(blob, position, signal)
+        continue
+      }
+      const chunk = buffer.subarray(0, until - position)
+      await blob.read(position, chunk)
+      await taking
+      signal.throwIfAborted()
+      taking = take(chunk)
+      taking.catch(() => {})
+      position = until
+    }
+    await taking
+  } finally {
+    await taking.catch(() => {})
+    for (const loan of loans) loan.giveBack()
+  }
+}
+
+function lendChunk(pool: BufferPool): Loan {
+  return (
+    pool.tryLend(SEND_CHUNK_BYTES) ?? { buffer: Buffer.allocUnsafeSlow(SPARE_CHUNK_BYTES), giveBack() {} }
+  )
+}

@@ -1,0 +1,55 @@
+// What can be read of a blob while its pieces land, and how far; the last byte is held back until the whole digest was checked.
+import { type Geometry, pieceAt, pieceOffset } from '../../shared/piece.ts'
+import type { Awaited } from './session-waiters.ts'
+
+/** Stored bytes, and word of what lands. */
+export interface ReadableBlob {
+  readonly geometry: Geometry
+  /** True once the piece is stored and verified. */
+  has(piece: number): boolean
+  /** True once the whole digest was checked and the blob committed. */
+  readonly complete: boolean
+  read(position: number, into: Uint8Array): Promise<void>
+  /** Calls `wake` once when `what` is there, or `fail` once when it never will be; never synchronously. Returns the way to stop waiting. */
+  wait(what: Awaited, wake: () => void, fail: (error: Error) => void): () => void
+}
+
+/** End of the bytes that may be handed on from `position`, looking no further than `limit`: without a gap, short of the last byte unless complete. */
+export function readableUntil(blob: ReadableBlob, position: number, limit: number): number {
+  if (blob.complete) return limit
+  const { geometry } = blob
+  const end = Math.min(limit, geometry.size - 1)
+  let until = position
+  for (let piece = pieceAt(geometry, position); until < end && blob.has(piece); ) {
+    piece++
+    until = Math.min(end, pieceOffset(geometry, piece))
+  }
+  return until
+}
+
+/** Waits until there is something to read at `position`. @throws the blob's error, or the signal's reason */
+export function waitForBytes(blob: ReadableBlob, position: number, signal: AbortSignal): Promise<void> {
+  const piece = pieceAt(blob.geometry, position)
+  return waitFor(blob, blob.has(piece) ? 'whole' : piece, signal)
+}
+
+/** @throws the blob's error, or the signal's reason */
+export function waitFor(blob: Pick<ReadableBlob, 'wait'>, what: Awaited, signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.reject(signal.reason)
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => {
+      stopWaiting()
+      reject(signal.reason)
+    }
+    const settle = (act: () => void): void => {
+      signal.removeEventListener('abort', onAbort)
+      act()
+    }
+    const stopWaiting = blob.wait(
+      what,
+      () => settle(resolve),
+      error => settle(() => reject(error)),
+    )
+    signal.addEventListener('abort', onAbort, { once: true })
+  })
+}
