@@ -3,6 +3,7 @@ import type { Command } from 'commander'
 import { dfdaemonOptions } from '../../dfdaemon/config.ts'
 import { type Option, unitOf } from '../../shared/config/option.ts'
 import type { ResolvedOption } from '../../shared/config/resolve.ts'
+import { stripCredentials } from '../../shared/logger.ts'
 import { supernodeOptions } from '../../supernode/config.ts'
 import { addOptionFlags, resolveService } from './service-options.ts'
 
@@ -38,7 +39,8 @@ function describe(resolved: ResolvedOption): Record<string, unknown> {
 
 function shownValue({ option, value }: ResolvedOption): unknown {
   if (option.kind === 'secret' && value !== undefined) return '(set)'
-  return value ?? null
+  // Mirrors may be configured with a user and password in their URL.
+  return value === undefined ? null : JSON.parse(stripCredentials(JSON.stringify(value)))
 }
 
 function renderText(resolved: readonly ResolvedOption[]): string {

@@ -1,7 +1,8 @@
 // Resolves options from file, environment and flags, in rising order of precedence, and names every fault at once.
 import { readFileSync } from 'node:fs'
-import { parseDocument } from 'yaml'
+import { type Document, parseDocument } from 'yaml'
 import { PantalaError } from '../errors.ts'
+import { stripCredentials } from '../logger.ts'
 import { type Option, readValue } from './option.ts'
 
 /** Where a value came from. */
@@ -91,7 +92,7 @@ function resolveOne(
   }
   const reading = readValue(option, given.raw)
   if ('fault' in reading) {
-    const shown = option.kind === 'secret' ? '' : `, not ${JSON.stringify(given.raw)}`
+    const shown = option.kind === 'secret' ? '' : `, not ${stripCredentials(JSON.stringify(given.raw))}`
     faults.push(`${given.name}: ${reading.fault}${shown}`)
     return { option, value: undefined, origin: given.origin }
   }
@@ -116,11 +117,16 @@ function readEnvironment(
   for (const [name, text] of Object.entries(sources.environment)) {
     if (!name.startsWith(prefix) || text === undefined) continue
     const option = byName.get(name)
-    if (option === undefined) faults.push(`${name}: unknown option`)
-    else found.set(option.key, text)
+    if (option !== undefined) found.set(option.key, text)
+    else if (!serviceLink.test(name))
+      faults.push(`${name}: unknown option${suggestName(name, [...byName.keys()])}`)
   }
   return found
 }
+
+/** What Kubernetes puts into the environment of every container for a Service named pantala-…: none of it is an option. */
+const serviceLink =
+  /_SERVICE_HOST$|_SERVICE_PORT(_[A-Z0-9_]+)?$|_PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?$/
 
 function readFile(file: string, options: readonly Option[], faults: string[]): Map<string, unknown> {
   const found = new Map<string, unknown>()
@@ -131,33 +137,60 @@ function readFile(file: string, options: readonly Option[], faults: string[]): M
     faults.push(`${file}: cannot be read (${(error as NodeJS.ErrnoException).code})`)
     return found
   }
-  const document = parseDocument(text, { maxAliasCount: 0 } as never)
+  const document = parseDocument(text)
   if (document.errors.length > 0) {
     for (const error of document.errors) faults.push(`${file}: ${error.message.split('\n')[0]}`)
     return found
   }
   const byKey = new Map(options.map(option => [option.key, option]))
+  const sections = new Set(['', ...options.flatMap(option => sectionsOf(option.key))])
   const walk = (node: unknown, path: string): void => {
     if (byKey.has(path)) {
-      found.set(path, node)
+      // An empty value, as of a section whose lines are all commented out, is none.
+      if (node !== null) found.set(path, node)
+    } else if (node === null && sections.has(path)) {
+      return
     } else if (typeof node === 'object' && node !== null && !Array.isArray(node)) {
       for (const [name, child] of Object.entries(node)) walk(child, path === '' ? name : `${path}.${name}`)
-    } else if (node !== null || path !== '') {
+    } else {
       faults.push(`${path === '' ? file : `${path} in ${file}`}: unknown option${suggest(path, options)}`)
     }
   }
-  walk(document.toJS(), '')
+  walk(toPlainValue(document, file, faults), '')
   return found
 }
 
-/** `, did you mean …?` for a key within a few letters of a known one. */
-function suggest(key: string, options: readonly Option[]): string {
-  let best: { key: string; letters: number } | undefined
-  for (const option of options) {
-    const letters = editDistance(key.toLowerCase(), option.key.toLowerCase())
-    if (letters <= 4 && (best === undefined || letters < best.letters)) best = { key: option.key, letters }
+/** Undoes anchors and aliases, of which a hostile file may have only so many. */
+function toPlainValue(document: Document, file: string, faults: string[]): unknown {
+  try {
+    return document.toJS({ maxAliasCount: 20 })
+  } catch (error) {
+    faults.push(`${file}: ${(error as Error).message}`)
+    return null
   }
-  return best === undefined ? '' : `, did you mean ${best.key}?`
+}
+
+/** `a` and `a.b` of `a.b.c`. */
+function sectionsOf(key: string): string[] {
+  const names = key.split('.').slice(0, -1)
+  return names.map((_name, index) => names.slice(0, index + 1).join('.'))
+}
+
+function suggest(key: string, options: readonly Option[]): string {
+  return suggestName(
+    key,
+    options.map(option => option.key),
+  )
+}
+
+/** `, did you mean …?` for a name within a few letters of a known one. */
+function suggestName(name: string, known: readonly string[]): string {
+  let best: { name: string; letters: number } | undefined
+  for (const other of known) {
+    const letters = editDistance(name.toLowerCase(), other.toLowerCase())
+    if (letters <= 4 && (best === undefined || letters < best.letters)) best = { name: other, letters }
+  }
+  return best === undefined ? '' : `, did you mean ${best.name}?`
 }
 
 function editDistance(a: string, b: string): number {

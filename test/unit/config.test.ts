@@ -92,10 +92,50 @@ test('bad YAML and a missing file are faults that name the file', () => {
   )
 })
 
+test('what is unknown is told with the nearest known name, in every source', () => {
+  assert.match(faultsOf({ file: 'upload: { slot: 4 }' }), /upload\.slot in .*did you mean upload\.slots\?/)
+  assert.match(
+    faultsOf({ environment: { PANTALA_DFDAEMON_UPLOAD_SLOT: '4' } }),
+    /did you mean PANTALA_DFDAEMON_UPLOAD_SLOTS\?/,
+  )
+  assert.match(faultsOf({ flags: { 'upload.slot': '4' } }), /--upload\.slot: .*did you mean upload\.slots\?/)
+})
+
+test('variables that Kubernetes makes for a Service of that name are not taken for options', () => {
+  const environment = {
+    PANTALA_DFDAEMON_SERVICE_HOST: '10.96.0.7',
+    PANTALA_DFDAEMON_SERVICE_PORT: '65002',
+    PANTALA_DFDAEMON_SERVICE_PORT_PEER: '65002',
+    PANTALA_DFDAEMON_PORT: 'tcp://10.96.0.7:65002',
+    PANTALA_DFDAEMON_PORT_65002_TCP: 'tcp://10.96.0.7:65002',
+    PANTALA_DFDAEMON_PORT_65002_TCP_ADDR: '10.96.0.7',
+  }
+  assert.equal(faultsOf({ environment }), '')
+})
+
+test('an empty section or value is as good as none; an empty unknown one is a fault', () => {
+  assert.equal(faultsOf({ file: '' }), '')
+  assert.equal(faultsOf({ file: 'store:\nname:\nupstreams:\n  registries:\n' }), '')
+  assert.match(faultsOf({ file: 'stores:\n' }), /stores in/)
+  assert.match(faultsOf({ file: '- a\n' }), /unknown option/)
+})
+
+test('a file that multiplies itself by aliases is a fault', () => {
+  const bomb = [
+    'a: &a [x, x, x, x, x, x, x, x, x]',
+    'b: &b [*a, *a, *a, *a, *a, *a]',
+    'c: [*b, *b, *b, *b, *b]',
+  ]
+  assert.match(faultsOf({ file: bomb.join('\n') }), /alias/i)
+})
+
 test('a secret’s wrong value is never shown', () => {
   const faults = faultsOf({ file: 'cluster: { secret: [hunter2] }' })
   assert.match(faults, /cluster\.secret/)
   assert.doesNotMatch(faults, /hunter2/)
+  const registries = '{ registries: { reg.lab: { mirrors: ["ftp://bob:hunter2@m.lab"] } } }'
+  assert.match(faultsOf({ file: `upstreams: ${registries}` }), /ftp:\/\/m\.lab/)
+  assert.doesNotMatch(faultsOf({ file: `upstreams: ${registries}` }), /hunter2/)
 })
 
 test('registries are checked to the last setting', () => {
