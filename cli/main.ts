@@ -1,4 +1,5 @@
 // The `pantala` command: its words, help and exit codes (0 done, 1 failed, 2 wrong use). What each word does is in commands/.
+import { inspect } from 'node:util'
 import { Command, CommanderError } from 'commander'
 import { isPantalaError } from '../shared/errors.ts'
 import { stripCredentials } from '../shared/logger.ts'
@@ -15,7 +16,9 @@ Examples:
   pantala supernode --cluster.secret-file secret   the service that decides
   pantala dfdaemon --config dfdaemon.yaml          the service on every host
   pantala pull team/app:1.0                        pull through this host's dfdaemon and check every digest
-  pantala status --watch                           hosts, tasks and what the registry was spared`
+  pantala status --watch                           hosts, tasks and what the registry was spared
+
+Exit codes: 0 done, 1 failed, 2 wrong use. PANTALA_DEBUG=1 shows where an error came from.`
 
 async function main(words: string[]): Promise<number> {
   const program = new Command('pantala')
@@ -55,6 +58,9 @@ function explain(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2
   const message = stripCredentials(error instanceof Error ? error.message : String(error))
   process.stderr.write(`pantala: ${message}\n`)
+  if (process.env.PANTALA_DEBUG === '1' && error instanceof Error) {
+    process.stderr.write(`${stripCredentials(inspect(error))}\n`)
+  }
   if (!isPantalaError(error)) return 1
   process.stderr.write(`  hint: ${error.entry.hint}\n`)
   return error.code === 'CONFIG_INVALID' ? 2 : 1

@@ -313,7 +313,7 @@ export const errorCatalogue = {
     'caller',
     'never',
     'the configuration is wrong',
-    'each fault is named',
+    'mend what is named; pantala config dfdaemon and pantala config supernode explain every option',
   ),
   ADDRESS_IN_USE: row(
     500,

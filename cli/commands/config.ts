@@ -15,6 +15,7 @@ const services: Readonly<Record<string, readonly Option[]>> = {
 export function addConfigCommand(program: Command): void {
   const config = program
     .command('config')
+    .helpCommand(false)
     .description('show every option of a service, its value and where it came from')
   for (const [service, options] of Object.entries(services)) {
     const command = config.command(service).description(`the options of pantala ${service}`)
@@ -22,9 +23,8 @@ export function addConfigCommand(program: Command): void {
       .option('--json', 'print JSON')
       .exitOverride()
       .helpOption('--help', 'show help')
-      .action((given: Record<string, string> & { json?: unknown }) => {
-        const { json, ...rest } = given
-        const resolved = resolveService(service, options, rest)
+      .action(({ json }: { json?: unknown }, self: Command) => {
+        const resolved = resolveService(service, options, self)
         process.stdout.write(
           json === true ? `${JSON.stringify(resolved.map(describe), undefined, 2)}\n` : renderText(resolved),
         )

@@ -3,9 +3,9 @@ import { type Command, Option as Flag } from 'commander'
 import { type Option, unitOf } from '../../shared/config/option.ts'
 import { flagName, nestValues, type ResolvedOption, resolveOptions } from '../../shared/config/resolve.ts'
 
-/** Adds --config and one flag per option. */
+/** Adds --config and one flag per option. Unknown flags are let through, so that they are named along with all other faults. */
 export function addOptionFlags(command: Command, options: readonly Option[]): Command {
-  command.option('--config <file>', 'YAML file with options')
+  command.allowUnknownOption().allowExcessArguments().option('--config <file>', 'YAML file with options')
   for (const option of options) {
     const unit = unitOf[option.kind].split(';')[0]
     const preset = option.preset === undefined || option.kind === 'map' ? '' : ` [${option.preset}]`
@@ -20,21 +20,25 @@ export function addOptionFlags(command: Command, options: readonly Option[]): Co
   return command
 }
 
-/** @throws PantalaError CONFIG_INVALID naming every fault */
+/** Reads the flags that `command` was given. @throws PantalaError CONFIG_INVALID naming every fault */
 export function resolveService(
   service: string,
   options: readonly Option[],
-  given: Readonly<Record<string, string>>,
+  command: Command,
 ): ResolvedOption[] {
-  const { config, ...flags } = given
-  return resolveOptions(options, { service, file: config, environment: process.env, flags })
+  const keys = new Set(options.map(option => option.key))
+  const { config, ...given } = command.opts<Record<string, string>>()
+  const flags = Object.fromEntries(Object.entries(given).filter(([key]) => keys.has(key)))
+  const strayWords = findStrayWords(command.args)
+  return resolveOptions(options, { service, file: config, environment: process.env, flags, strayWords })
+}
+
+/** What is no flag of the command's; the word after an unknown flag is taken for its value. */
+function findStrayWords(words: readonly string[]): string[] {
+  return words.filter((word, index) => word.startsWith('-') || words[index - 1]?.startsWith('-') !== true)
 }
 
 /** As `resolveService`, nested as the service takes it. */
-export function resolveConfig<T>(
-  service: string,
-  options: readonly Option[],
-  given: Readonly<Record<string, string>>,
-): T {
-  return nestValues(resolveService(service, options, given)) as T
+export function resolveConfig<T>(service: string, options: readonly Option[], command: Command): T {
+  return nestValues(resolveService(service, options, command)) as T
 }

@@ -6,8 +6,6 @@ import { type SupernodeConfig, supernodeOptions } from '../../supernode/config.t
 import { addOptionFlags, resolveConfig } from './service-options.ts'
 import { onStopSignal } from './stop-signal.ts'
 
-type Given = Readonly<Record<string, string>>
-
 /** A service that runs; what it says of itself when it is ready. */
 interface Running {
   readonly facts: Record<string, unknown>
@@ -19,8 +17,8 @@ export function addServiceCommands(program: Command, setExitCode: (code: number)
   addOptionFlags(
     program.command('supernode').description('the service that decides who fetches what from whom'),
     supernodeOptions,
-  ).action(async (given: Given) => {
-    const config = resolveConfig<SupernodeConfig>('supernode', supernodeOptions, given)
+  ).action(async (_given: unknown, self: Command) => {
+    const config = resolveConfig<SupernodeConfig>('supernode', supernodeOptions, self)
     const logger = createLogger({ name: 'supernode', ...config.log })
     setExitCode(await runUntilStopped(logger, () => startSupernodeService(config, logger)))
   })
@@ -29,8 +27,8 @@ export function addServiceCommands(program: Command, setExitCode: (code: number)
       .command('dfdaemon')
       .description('the service on every host: the registry that runtimes pull from'),
     dfdaemonOptions,
-  ).action(async (given: Given) => {
-    const config = resolveConfig<DfdaemonConfig>('dfdaemon', dfdaemonOptions, given)
+  ).action(async (_given: unknown, self: Command) => {
+    const config = resolveConfig<DfdaemonConfig>('dfdaemon', dfdaemonOptions, self)
     const logger = createLogger({ name: 'dfdaemon', ...config.log })
     setExitCode(await runUntilStopped(logger, () => startDfdaemonService(config, logger)))
   })

@@ -21,6 +21,8 @@ export interface ConfigSources {
   readonly environment: Readonly<Record<string, string | undefined>>
   /** Option key to text, as given on the command line. */
   readonly flags: Readonly<Record<string, string>>
+  /** Words of the command line that are neither a known flag nor its value. */
+  readonly strayWords?: readonly string[]
 }
 
 /** The environment variable of an option: `store.quotaBytes` is PANTALA_DFDAEMON_STORE_QUOTA_BYTES. */
@@ -41,9 +43,14 @@ export function resolveOptions(options: readonly Option[], sources: ConfigSource
     sources.file === undefined ? new Map<string, unknown>() : readFile(sources.file, options, faults)
   const fromEnvironment = readEnvironment(options, sources, faults)
   const resolved = options.map(option => resolveOne(option, sources, fromFile, fromEnvironment, faults))
-  const known = new Set(options.map(option => option.key))
-  for (const key of Object.keys(sources.flags)) {
-    if (!known.has(key)) faults.push(`${flagName(key)}: unknown option${suggest(key, options)}`)
+  const flagNames = options.map(option => flagName(option.key))
+  for (const word of sources.strayWords ?? []) {
+    const name = word.split('=')[0]!
+    faults.push(
+      name.startsWith('-')
+        ? `${name}: unknown option${suggestName(name, flagNames)}`
+        : `${name}: takes no arguments, only options`,
+    )
   }
   if (faults.length > 0) {
     const s = faults.length === 1 ? 'fault' : 'faults'
@@ -188,7 +195,8 @@ function suggestName(name: string, known: readonly string[]): string {
   let best: { name: string; letters: number } | undefined
   for (const other of known) {
     const letters = editDistance(name.toLowerCase(), other.toLowerCase())
-    if (letters <= 4 && (best === undefined || letters < best.letters)) best = { name: other, letters }
+    if (letters <= Math.min(4, other.length / 3) && (best === undefined || letters < best.letters))
+      best = { name: other, letters }
   }
   return best === undefined ? '' : `, did you mean ${best.name}?`
 }

@@ -27,7 +27,7 @@ test('--help names every command, and each command has help of its own', async (
 test('wrong use is exit code 2 and one clear message', async () => {
   for (const [words, message] of [
     [['fly'], /unknown command 'fly'/],
-    [['dfdaemon', '--no-such'], /unknown option '--no-such'/],
+    [['dfdaemon', '--no-such'], /--no-such: unknown option/],
     [['demo', '--hosts', '0'], /whole number from 1 to 64/],
     [['pull', 'UPPER/Case'], /invalid repository name/],
     [['pull', 'a/b:1', '--dfdaemon', 'nowhere'], /must be an http/],
@@ -42,12 +42,23 @@ test('wrong use is exit code 2 and one clear message', async () => {
 test('a faulty configuration stops the start with exit code 2, every fault named, nothing started', async () => {
   const file = join(directory, 'bad.yaml')
   writeFileSync(file, 'stor: 1\nlog: { level: loud }\n')
-  const { code, err, out } = await runPantala(['dfdaemon', '--config', file, '--upload.slots', '0'])
+  const { code, err, out } = await runPantala([
+    'dfdaemon',
+    '--config',
+    file,
+    '--upload.slots',
+    '0',
+    '--upload.slot',
+    '3',
+    'x',
+  ])
   assert.equal(code, 2)
   assert.equal(out, '')
-  assert.match(err, /3 faults/)
+  assert.match(err, /5 faults/)
   assert.match(err, /log\.level/)
   assert.match(err, /--upload\.slots: must be 1 or more/)
+  assert.match(err, /--upload\.slot: unknown option, did you mean --upload\.slots\?/)
+  assert.match(err, /x: takes no arguments/)
   assert.doesNotMatch(err, /\n\s+at /)
 })
 

@@ -19,6 +19,7 @@ function writeFile(text: string): string {
 }
 
 function resolve(given: {
+  strayWords?: string[]
   file?: string
   environment?: Record<string, string>
   flags?: Record<string, string>
@@ -29,6 +30,7 @@ function resolve(given: {
     file,
     environment: given.environment ?? {},
     flags: given.flags ?? {},
+    strayWords: given.strayWords,
   })
 }
 
@@ -98,7 +100,10 @@ test('what is unknown is told with the nearest known name, in every source', () 
     faultsOf({ environment: { PANTALA_DFDAEMON_UPLOAD_SLOT: '4' } }),
     /did you mean PANTALA_DFDAEMON_UPLOAD_SLOTS\?/,
   )
-  assert.match(faultsOf({ flags: { 'upload.slot': '4' } }), /--upload\.slot: .*did you mean upload\.slots\?/)
+  assert.match(
+    faultsOf({ strayWords: ['--upload.slot=4'] }),
+    /--upload\.slot: .*did you mean --upload\.slots\?/,
+  )
 })
 
 test('variables that Kubernetes makes for a Service of that name are not taken for options', () => {
