@@ -37,7 +37,10 @@ export async function fetchBlob(
   if (!check.matches()) throw new Error(`blob ${wish.digest} came with bytes that do not have its digest`)
 }
 
-/** Reads on from where the check is; the error of a cut, or undefined if the answer ended well. @throws Error for an answer that is no blob */
+/**
+ * Reads on from where the check is; the error of a cut, or undefined if the answer ended well.
+ * @throws Error for an answer that is no part of the blob, and whatever `take` fails with
+ */
 async function fetchPart(
   wish: BlobWish,
   dispatcher: Dispatcher,
@@ -56,25 +59,32 @@ async function fetchPart(
   } catch (error) {
     return error as Error
   }
-  if (answer.statusCode !== (from > 0 ? 206 : 200)) {
-    const body = (await answer.body.text()).slice(0, 500)
-    throw new Error(`blob ${wish.digest} was answered with ${answer.statusCode}: ${body}`)
+  const { statusCode, headers, body } = answer
+  const resumes = statusCode === 206 && String(headers['content-range']).startsWith(`bytes ${from}-`)
+  if (statusCode !== 200 && !resumes) {
+    const text = (await body.text()).slice(0, 500)
+    throw new Error(`blob ${wish.digest} was answered with ${statusCode}: ${text}`)
   }
-  return new Promise(resolve => {
-    const { body } = answer
-    body.on('data', (chunk: Buffer) => {
+  // A server may answer a range with the whole: what is already there is passed over.
+  let skip = resumes ? 0 : from
+  return new Promise((resolve, reject) => {
+    const giveUp = (error: Error): void => {
+      reject(error)
+      body.destroy()
+    }
+    body.on('data', (whole: Buffer) => {
+      const chunk = whole.subarray(Math.min(skip, whole.byteLength))
+      skip -= whole.byteLength - chunk.byteLength
+      if (chunk.byteLength === 0) return
       if (check.bytes + chunk.byteLength > wish.size) {
-        body.destroy(new Error('more bytes than the manifest says'))
+        giveUp(new Error(`blob ${wish.digest} came with more than its ${wish.size} bytes`))
         return
       }
       check.update(chunk)
       const wait = take(chunk)
       if (wait === undefined) return
       body.pause()
-      wait.then(
-        () => body.resume(),
-        error => body.destroy(error as Error),
-      )
+      wait.then(() => body.resume(), giveUp)
     })
     body.on('end', () => resolve(undefined))
     body.on('error', resolve)

@@ -1,5 +1,6 @@
 // Writes what was pulled as an OCI image layout (image-spec, image-layout.md): each blob moved into place once it is verified.
 import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
 import { createWriteStream } from 'node:fs'
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
@@ -49,10 +50,7 @@ export class LayoutOutput {
       take: chunk => {
         if (failure !== undefined) return Promise.reject(failure)
         if (file.write(chunk)) return undefined
-        return new Promise((resolve, reject) => {
-          file.once('drain', resolve)
-          file.once('error', reject)
-        })
+        return once(file, 'drain').then(() => {})
       },
       commit: async () => {
         file.end()
@@ -61,6 +59,8 @@ export class LayoutOutput {
       },
       discard: async () => {
         file.destroy()
+        // Only once the file is closed is it sure to be there to be removed.
+        await finished(file).catch(() => {})
         await rm(partial, { force: true })
       },
     }
