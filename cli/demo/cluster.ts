@@ -11,6 +11,8 @@ export interface ClusterOptions {
   readonly hosts: number
   /** The `upstreams` of every service's configuration; asked for when the first one starts. */
   readonly upstreams: () => Readonly<Record<string, unknown>>
+  /** Command and first arguments that services are started by; this program, or the launcher beside it, unless given. */
+  readonly program?: readonly string[]
   /** More settings for every dfdaemon or for the supernode, as their configuration files have them. */
   readonly dfdaemonSettings?: Readonly<Record<string, unknown>>
   readonly supernodeSettings?: Readonly<Record<string, unknown>>
@@ -33,7 +35,7 @@ const startsAtOnce = 8
 export class LocalCluster {
   readonly #options: ClusterOptions
   readonly #secret = randomBytes(32).toString('hex')
-  readonly #program = findProgram()
+  readonly #program: readonly string[]
   readonly #processes: ServiceProcess[] = []
   readonly #stopping = new AbortController()
   #directory = ''
@@ -46,6 +48,7 @@ export class LocalCluster {
 
   constructor(options: ClusterOptions) {
     this.#options = options
+    this.#program = options.program ?? findProgram()
     this.failed = new Promise((_resolve, reject) => {
       this.#fail = reject
     })
@@ -151,7 +154,7 @@ export class LocalCluster {
     // JSON is YAML.
     await writeFile(file, JSON.stringify(settings, undefined, 2))
     await mkdir(join(this.#directory, name), { recursive: true })
-    const [command, ...args] = this.#program as [string, ...string[]]
+    const [command, ...args] = this.#program as readonly [string, ...string[]]
     return new ServiceProcess({
       name,
       command,

@@ -1,15 +1,18 @@
 // `npm run bench -- pull`: runs every measurement in turn, prints what it finds, and writes docs/benchmarks.md and .json.
+import { existsSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { runCommand } from '../harness/container-engines.ts'
 import { findCommand } from '../harness/packages.ts'
 import { measurePullsLimited, whyNoLimit } from './limited-link.ts'
 import { describeMachine, median } from './measure.ts'
 import { measureNginx, type NginxFigures } from './nginx.ts'
 import { measureTransfer, type TransferFigures } from './piece-transfer.ts'
-import { measurePulls } from './pull.ts'
+import { findServices, measurePulls } from './pull.ts'
 import { type BenchFigures, judgeGoals, type LimitedFigures, renderReport } from './report.ts'
 
+const root = join(import.meta.dirname, '../..')
 const MiB = 2 ** 20
 const usage = `npm run bench -- pull [--repetitions 5] [--mib 1024] [--dry-run]
 
@@ -39,7 +42,8 @@ if (findCommand('docker-registry') === undefined) {
 await runBench(Number(values.repetitions), Number(values.mib) * MiB, values['dry-run'])
 
 async function runBench(repetitions: number, bytes: number, dryRun: boolean): Promise<void> {
-  say('pulls over unlimited loopback')
+  await buildBundle()
+  say(`pulls over unlimited loopback; services from ${findServices()}`)
   const pull = await measurePulls({ repetitions, hosts: 1 })
   const limitedSkipped = whyNoLimit()
   const limited: LimitedFigures[] = []
@@ -61,7 +65,17 @@ async function runBench(repetitions: number, bytes: number, dryRun: boolean): Pr
       ? { bare: await nginxMedian('bare', bytes), disk: await nginxMedian('disk', bytes) }
       : undefined
   const machine = describeMachine()
-  const figures: BenchFigures = { machine, pull, limited, limitedSkipped, transfer, nginx, nginxSkipped }
+  const services = findServices()
+  const figures: BenchFigures = {
+    machine,
+    services,
+    pull,
+    limited,
+    limitedSkipped,
+    transfer,
+    nginx,
+    nginxSkipped,
+  }
   for (const { what, goal, seen, met } of judgeGoals(figures))
     process.stdout.write(`${met ? 'met   ' : 'MISSED'}  ${what}: ${seen} (goal ${goal})\n`)
   const report = renderReport(figures)
@@ -69,9 +83,15 @@ async function runBench(repetitions: number, bytes: number, dryRun: boolean): Pr
     process.stdout.write(report)
     return
   }
-  const docs = join(import.meta.dirname, '../../docs')
+  const docs = join(root, 'docs')
   await writeFile(join(docs, 'benchmarks.md'), report)
   await writeFile(join(docs, 'benchmarks.json'), `${JSON.stringify(figures, undefined, 2)}\n`)
+}
+
+/** What is measured is what is shipped, of these very sources. */
+async function buildBundle(): Promise<void> {
+  const script = join(root, 'scripts', 'build.ts')
+  if (existsSync(script)) await runCommand(process.execPath, [script])
 }
 
 /** The run with the median rate of three. */

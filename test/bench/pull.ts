@@ -1,5 +1,7 @@
 // Measures pulls of a real image: straight from docker-registry, cold and warm through Pantala, in turns, with fresh data directories each time.
 // As a program it prints its figures as JSON; run it inside a namespace of its own to have the registry's link limited.
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { LocalCluster, plainHttpUpstreams } from '../../cli/demo/cluster.ts'
 import { demoTag, findRoot, prepareImage } from '../../cli/demo/image.ts'
@@ -31,6 +33,23 @@ export interface PullFigures {
   readonly runs: { readonly directMs: number[]; readonly coldMs: number[]; readonly warmMs: number[] }
   /** The largest seen over all repetitions. */
   readonly memory: Readonly<Record<'dfdaemon' | 'supernode' | 'seed', MemoryFigures>>
+}
+
+/** Where the services come from that are measured. */
+export type ServicesFrom = 'bundle' | 'sources'
+
+const bundle = join(findRoot(), 'dist', 'pantala.mjs')
+
+export function findServices(): ServicesFrom {
+  return existsSync(bundle) ? 'bundle' : 'sources'
+}
+
+/** The bundle as it is shipped, under the launcher's flags; the launcher itself where nothing was built. */
+function findProgram(): string[] {
+  const flags = ['--disable-warning=ExperimentalWarning', '--max-semi-space-size=2']
+  return findServices() === 'bundle'
+    ? [process.execPath, ...flags, bundle]
+    : [join(findRoot(), 'cli', 'pantala')]
 }
 
 export interface MemoryFigures {
@@ -104,6 +123,7 @@ class PullBench {
   async pullThroughPantala(imageBytes: number): Promise<ColdRun> {
     const cluster = new LocalCluster({
       hosts: this.#options.hosts,
+      program: findProgram(),
       upstreams: () => plainHttpUpstreams(this.#registry.address),
     })
     try {

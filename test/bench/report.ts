@@ -2,11 +2,12 @@
 import type { Machine } from './measure.ts'
 import type { NginxFigures } from './nginx.ts'
 import type { TransferFigures } from './piece-transfer.ts'
-import type { PullFigures } from './pull.ts'
+import type { PullFigures, ServicesFrom } from './pull.ts'
 
 /** All that a run measured; what could not be measured says why. */
 export interface BenchFigures {
   readonly machine: Machine
+  readonly services: ServicesFrom
   readonly pull: PullFigures
   readonly limited: readonly LimitedFigures[]
   readonly limitedSkipped?: string
@@ -73,6 +74,7 @@ Written by \`npm run bench -- pull\`; not by hand. The same figures for machines
 
 ${machine.date}, ${machine.cores} × ${machine.processor}, ${machine.memoryGiB} GiB, Linux ${machine.kernel}; ${versions.join(', ')}.
 Everything runs on this one machine, so registry, seed, dfdaemon and client share its ${machine.cores} cores.
+Supernode, seed and dfdaemon ran from ${figures.services === 'bundle' ? 'the bundle, as they are shipped' : 'the sources, as in development'}.
 
 ## Goals
 
