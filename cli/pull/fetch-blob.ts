@@ -1,6 +1,7 @@
 // Fetches one blob as a runtime would: hashed while it comes, resumed with Range where it was cut.
 import { type Dispatcher, request } from 'undici'
 import { type Digest, DigestCheck } from '../../shared/digest.ts'
+import { YoungGarbage } from '../../shared/young-garbage.ts'
 
 /** Takes a chunk; a promise holds the stream up until it settles. */
 export type TakeChunk = (chunk: Buffer) => Promise<void> | undefined
@@ -67,6 +68,7 @@ async function fetchPart(
   }
   // A server may answer a range with the whole: what is already there is passed over.
   let skip = resumes ? 0 : from
+  const garbage = new YoungGarbage()
   return new Promise((resolve, reject) => {
     const giveUp = (error: Error): void => {
       reject(error)
@@ -81,6 +83,7 @@ async function fetchPart(
         return
       }
       check.update(chunk)
+      garbage.note(chunk.byteLength)
       const wait = take(chunk)
       if (wait === undefined) return
       body.pause()

@@ -2,6 +2,7 @@
 import type { Clock, Timer } from '../../shared/clock.ts'
 import { PantalaError } from '../../shared/errors.ts'
 import type { BlobAnswer } from '../../shared/source/source-client.ts'
+import { YoungGarbage } from '../../shared/young-garbage.ts'
 
 /** A body that gave all that was wanted may end by itself for this long, so that its connection can be used again, in ms. */
 const ENDING_MS = 500
@@ -34,6 +35,7 @@ export function pumpBody(
 }
 
 class BodyPump {
+  readonly #garbage = new YoungGarbage()
   readonly #body: BlobAnswer['body']
   readonly #clock: Clock
   readonly #init: BodyPumpInit
@@ -71,6 +73,7 @@ class BodyPump {
   readonly #onData = (chunk: Uint8Array): void => {
     if (this.#ended !== undefined) return
     this.#lastByteAt = this.#clock.monotonic()
+    this.#garbage.note(chunk.byteLength)
     let wanted = chunk
     if (this.#skip > 0) {
       const skipped = Math.min(this.#skip, chunk.byteLength)
