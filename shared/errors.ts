@@ -247,7 +247,7 @@ export const errorCatalogue = {
     'supernode',
     'never',
     'the supernode is not the one configured',
-    'compare the PeerId in supernode.address with the one the supernode prints at start',
+    'compare the PeerId in supernode.addresses with the one the supernode prints at start',
   ),
   ADMISSION_REFUSED: row(
     403,

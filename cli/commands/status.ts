@@ -1,11 +1,12 @@
-// `pantala status`: hosts, tasks, piece coverage and what the source was spared, read from the supernode's API.
+// `pantala status`: hosts, tasks, piece coverage and what the source was spared, read from the supernode's API; or one host's state, from its dfdaemon.
 import { type Command, InvalidArgumentError } from 'commander'
 import { request } from 'undici'
 import { formatBytes } from '../demo/report.ts'
 import { onStopSignal } from './stop-signal.ts'
 
 interface StatusFlags {
-  readonly supernode: string
+  readonly supernode?: string
+  readonly dfdaemon?: string
   readonly watch: boolean
   readonly json: boolean
 }
@@ -42,11 +43,30 @@ interface Stats {
   readonly peerBytes: number
 }
 
-interface Status {
+/** What the supernode tells of the cluster. */
+interface ClusterStatus {
   readonly stats: Stats
   readonly hosts: readonly HostRow[]
   readonly tasks: readonly TaskRow[]
 }
+
+/** What a dfdaemon tells of itself at /debug/state; more is shown by --json. */
+interface DfdaemonState {
+  readonly hostId: string
+  readonly name: string
+  readonly seed: boolean
+  readonly supernodeConnected: boolean
+  readonly storeBytes: number
+  readonly quotaBytes: number
+  readonly uploads: { readonly slotsBusy: number; readonly children: number; readonly bytes: number }
+  readonly sessions: readonly unknown[]
+}
+
+interface Status extends Partial<ClusterStatus> {
+  readonly dfdaemon?: DfdaemonState
+}
+
+const defaultApi = 'http://127.0.0.1:8002'
 
 /** Rows asked for; a larger cluster is read by the API's pages. */
 const ROWS_MAX = 200
@@ -57,14 +77,19 @@ export function addStatusCommand(program: Command): void {
   program
     .command('status')
     .description('show hosts, tasks, piece coverage and what the registry was spared')
-    .option('--supernode <url>', 'the supernode’s API', readUrl, 'http://127.0.0.1:8002')
+    .option(
+      '--supernode <url>',
+      `the supernode’s API [${defaultApi}, unless only --dfdaemon is given]`,
+      readUrl,
+    )
+    .option('--dfdaemon <url>', 'the admin address of a dfdaemon, as http://127.0.0.1:65003', readUrl)
     .option('--watch', 'show it again every second until stopped', false)
     .option('--json', 'print one JSON object (with --watch: one a line)', false)
     .action(async (flags: StatusFlags) => {
       const stop = onStopSignal()
       try {
         do {
-          const status = await readStatus(flags.supernode)
+          const status = await readStatus(flags)
           process.stdout.write(renderStatus(status, flags))
         } while (flags.watch && (await waitOrStop(stop.signal)))
       } finally {
@@ -73,22 +98,33 @@ export function addStatusCommand(program: Command): void {
     })
 }
 
-async function readStatus(api: string): Promise<Status> {
+/** Asks whom the flags name; without any, the supernode on this machine. */
+async function readStatus(flags: StatusFlags): Promise<Status> {
+  const api = flags.supernode ?? (flags.dfdaemon === undefined ? defaultApi : undefined)
+  const [cluster, dfdaemon] = await Promise.all([
+    api === undefined ? undefined : readCluster(api),
+    flags.dfdaemon === undefined
+      ? undefined
+      : readJson<DfdaemonState>(`${flags.dfdaemon}/debug/state`, 'the dfdaemon', '--dfdaemon'),
+  ])
+  return { ...cluster, ...(dfdaemon === undefined ? {} : { dfdaemon }) }
+}
+
+async function readCluster(api: string): Promise<ClusterStatus> {
+  const read = <T>(path: string) => readJson<T>(`${api}/api/v1/${path}`, 'the supernode', '--supernode')
   const [stats, { hosts }, { tasks }] = await Promise.all([
-    readJson<Stats>(`${api}/api/v1/stats`),
-    readJson<{ hosts: HostRow[] }>(`${api}/api/v1/hosts?limit=${ROWS_MAX}`),
-    readJson<{ tasks: TaskRow[] }>(`${api}/api/v1/tasks?limit=${ROWS_MAX}`),
+    read<Stats>('stats'),
+    read<{ hosts: HostRow[] }>(`hosts?limit=${ROWS_MAX}`),
+    read<{ tasks: TaskRow[] }>(`tasks?limit=${ROWS_MAX}`),
   ])
   return { stats, hosts, tasks }
 }
 
-async function readJson<T>(url: string): Promise<T> {
+async function readJson<T>(url: string, who: string, flag: string): Promise<T> {
   const timeouts = { headersTimeout: ANSWER_TIMEOUT_MS, bodyTimeout: ANSWER_TIMEOUT_MS }
   const answer = await request(url, { ...timeouts, signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS) }).catch(
     error => {
-      throw new Error(
-        `the supernode does not answer at ${url} (${error.code ?? error.message}); is its API there? see --supernode`,
-      )
+      throw new Error(`${who} does not answer at ${url} (${error.code ?? error.message}); see ${flag}`)
     },
   )
   const text = await answer.body.text()
@@ -100,10 +136,25 @@ async function readJson<T>(url: string): Promise<T> {
 function renderStatus(status: Status, flags: StatusFlags): string {
   if (flags.json) return `${JSON.stringify(status, undefined, flags.watch ? 0 : 2)}\n`
   const clear = flags.watch && process.stdout.isTTY ? '\x1b[H\x1b[2J' : ''
-  return `${clear}${renderText(status)}`
+  const { stats, hosts, tasks, dfdaemon } = status
+  const parts = [
+    ...(dfdaemon === undefined ? [] : [renderDfdaemon(dfdaemon)]),
+    ...(stats === undefined ? [] : [renderCluster({ stats, hosts: hosts!, tasks: tasks! })]),
+  ]
+  return `${clear}${parts.join('\n')}`
 }
 
-function renderText({ stats, hosts, tasks }: Status): string {
+function renderDfdaemon(state: DfdaemonState): string {
+  const { uploads } = state
+  return [
+    `${state.name}${state.seed ? ' (seed)' : ''} ${state.hostId}, supernode ${state.supernodeConnected ? 'connected' : 'away'}`,
+    `${formatBytes(state.storeBytes)} of ${formatBytes(state.quotaBytes)} stored, ${state.sessions.length} blobs being pulled`,
+    `${formatBytes(uploads.bytes)} sent to other hosts, ${uploads.slotsBusy} pieces under way to ${uploads.children} hosts`,
+    '',
+  ].join('\n')
+}
+
+function renderCluster({ stats, hosts, tasks }: ClusterStatus): string {
   const moved = stats.sourceBytes + stats.peerBytes
   const spared =
     moved === 0 ? '' : `, so the source was spared ${Math.round((stats.peerBytes / moved) * 100)} %`

@@ -44,7 +44,10 @@ export function resolveOptions(options: readonly Option[], sources: ConfigSource
   const fromEnvironment = readEnvironment(options, sources, faults)
   const resolved = options.map(option => resolveOne(option, sources, fromFile, fromEnvironment, faults))
   const flagNames = options.map(option => flagName(option.key))
-  for (const word of sources.strayWords ?? []) {
+  const strayFlags = Object.keys(sources.flags)
+    .map(flagName)
+    .filter(name => !flagNames.includes(name))
+  for (const word of [...strayFlags, ...(sources.strayWords ?? [])]) {
     const name = word.split('=')[0]!
     faults.push(
       name.startsWith('-')
