@@ -16,6 +16,7 @@ import type {
   SourceRef,
 } from '../../shared/protocol/messages.ts'
 import type { BlobHandle } from '../store/blob-store.ts'
+import { reportHeld } from './held-pieces.ts'
 import { ParentSet } from './parent-set.ts'
 import { PieceAsker } from './piece-asker.ts'
 import { dropDisputed, PieceHashes } from './piece-hashes.ts'
@@ -281,7 +282,10 @@ export class BlobSession implements ReadableBlob {
     }
     const hashed = new Bitfield(pieceCount(this.geometry), answer.hashed)
     this.#hashes.learn(hashed.pieces(), answer.hashes)
-    dropDisputed(this.#handle!, this.#hashes).then(
+    const handle = this.#handle!
+    const untold = [...handle.stat.have.pieces()].filter(piece => !hashed.has(piece))
+    reportHeld(this.#c.scheduler, handle, untold)
+    dropDisputed(handle, this.#hashes).then(
       () => this.#asker.askSoon(),
       error => this.#break(error),
     )

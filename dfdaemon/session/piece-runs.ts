@@ -16,3 +16,8 @@ export function* missingRuns(have: Bitfield | undefined, within: PieceRun): Gene
     }
   }
 }
+
+/** All pieces of the runs. */
+export function* piecesOf(runs: Iterable<PieceRun>): Generator<number> {
+  for (const { first, count } of runs) for (let piece = first; piece < first + count; piece++) yield piece
+}

@@ -9,7 +9,9 @@ import { sendBlob } from './blob-sending.ts'
 import { BlobSession } from './blob-session.ts'
 import type { BlobRequest, Blobs, OpenBlob } from './blobs.ts'
 import type { BufferPool } from './buffer-pool.ts'
+import { reportHeld } from './held-pieces.ts'
 import { passThrough } from './pass-through.ts'
+import { piecesOf } from './piece-runs.ts'
 import { type ReadableBlob, waitFor } from './readable-blob.ts'
 import type { SessionComponents } from './session-components.ts'
 
@@ -81,8 +83,12 @@ export class SessionTable implements Blobs {
 
   /** Runs a grant, in the blob's session or in a new one without readers. */
   acceptGrant(grant: Grant): void {
-    if (this.#stopping || this.#c.store.stat(grant.digest)?.complete === true) {
+    if (this.#stopping) {
       this.#c.scheduler.grantFailed(grant.digest, grant.runs, new PantalaError('SHUTTING_DOWN'))
+      return
+    }
+    if (this.#c.store.stat(grant.digest)?.complete === true) {
+      void this.#reportStored(grant)
       return
     }
     const geometry = { size: grant.size, pieceSize: grant.pieceSize }
@@ -95,6 +101,18 @@ export class SessionTable implements Blobs {
   stop(): void {
     this.#stopping = true
     for (const session of [...this.#sessions.values()]) session.abandon(new PantalaError('SHUTTING_DOWN'))
+  }
+
+  /** What was granted is here already, as after the supernode lost its journal. */
+  async #reportStored(grant: Grant): Promise<void> {
+    try {
+      const handle = await this.#c.store.open(grant.digest)
+      if (handle === undefined) throw new PantalaError('STORE_FAILED', { detail: 'evicted meanwhile' })
+      reportHeld(this.#c.scheduler, handle, piecesOf(grant.runs))
+      await handle.close()
+    } catch (error) {
+      this.#c.scheduler.grantFailed(grant.digest, grant.runs, error as Error)
+    }
   }
 
   async #openComplete(digest: Digest, signal: AbortSignal): Promise<OpenBlob | undefined> {

@@ -8,7 +8,8 @@ import type { SourceFetcher } from '../fetch/source-fetcher.ts'
 import type { SchedulerClient } from '../scheduler/scheduler-client.ts'
 import type { BlobHandle } from '../store/blob-store.ts'
 import type { BufferPool } from './buffer-pool.ts'
-import { missingRuns } from './piece-runs.ts'
+import { reportHeld } from './held-pieces.ts'
+import { missingRuns, piecesOf } from './piece-runs.ts'
 import { fetchSourceRun, type LandPiece } from './source-run.ts'
 
 /** Pieces fetched in one go when a session helps itself, so that it soon sees that others can help again. */
@@ -88,7 +89,7 @@ export class SourceRuns {
     try {
       const handle = await this.#init.open()
       if (handle === undefined) return
-      if (reason === 'granted') this.#reportHeld(handle, run)
+      if (reason === 'granted') reportHeld(this.#scheduler, handle, piecesOf([run]))
       for (const missing of [...missingRuns(handle.stat.have, run)]) {
         await fetchSourceRun(
           { source: this.#source, pool: this.#pool, land: this.#init.land },
@@ -107,21 +108,6 @@ export class SourceRuns {
       for (let piece = run.first; piece < run.first + run.count; piece++) this.#covered.remove(piece)
       this.#left--
       if (this.#left === 0) this.#init.onIdle(reason)
-    }
-  }
-
-  /** A granted piece that is already here costs the source nothing; its hash is told as if just cut. */
-  #reportHeld(handle: BlobHandle, run: PieceRun): void {
-    for (let piece = run.first; piece < run.first + run.count; piece++) {
-      const hash = handle.stat.have.has(piece) ? handle.pieceHash(piece) : undefined
-      if (hash === undefined) continue
-      this.#scheduler.report({
-        digest: this.#init.digest,
-        pieces: [piece],
-        hashes: hash,
-        fromSourceBytes: 0,
-        parents: [],
-      })
     }
   }
 }

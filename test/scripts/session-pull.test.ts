@@ -169,3 +169,16 @@ test('pieces kept from an earlier run are not fetched again', async () => {
   assert.deepEqual(await stage.pull(), stage.blob)
   assert.deepEqual([...h1.asked].sort(), [1, 2, 4])
 })
+
+test('a grant of what is complete here is answered with its hashes, and costs the source nothing', async () => {
+  const stage = setStage()
+  const h1 = stage.parent('h1', stage.all)
+  stage.scheduler.registerAnswer = () => stage.answer(stage.all, [h1])
+  await stage.pull()
+  stage.grant([{ first: 0, count: stage.pieces }])
+  await until(
+    () => stage.told('report').filter(report => report.hashes !== undefined).length === stage.pieces,
+  )
+  assert.equal(stage.registry.ranges.length, 0)
+  assert.equal(stage.told('grant-failed').length, 0)
+})

@@ -191,3 +191,17 @@ test('stopping the table cuts its readers', async () => {
   stage.table.stop()
   await assert.rejects(opening, error => isPantalaError(error, 'SHUTTING_DOWN'))
 })
+
+test('a supernode that comes back empty is told the hashes of what was landed', async () => {
+  const stage = setStage()
+  const h1 = stage.parent('h1', [0, 1])
+  stage.scheduler.registerAnswer = () => stage.answer([0, 1], [h1])
+  const pulling = stage.pull()
+  await until(() => stage.told('report').length === 2)
+  stage.scheduler.goAway()
+  stage.scheduler.registerAnswer = () => stage.answer([], [])
+  stage.scheduler.comeBack()
+  await until(() => stage.told('report').filter(report => report.hashes !== undefined).length === 2)
+  stage.grant([{ first: 2, count: 3 }])
+  assert.deepEqual(await pulling, stage.blob)
+})
