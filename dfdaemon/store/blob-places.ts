@@ -1,4 +1,5 @@
 // Moves blobs between the place of partial ones, the place of complete ones, and nowhere, in an order that no crash can turn into a lie.
+import { dirname } from 'node:path'
 import type { Disk } from './disk.ts'
 import type { StoreLayout } from './layout.ts'
 import type { OpenFiles } from './open-files.ts'
@@ -14,6 +15,8 @@ export interface PlacesComponents {
 
 export class BlobPlaces {
   readonly #c: PlacesComponents
+  /** Fan-out directories known to be on the disk: 512 at most. */
+  readonly #made = new Set<string>()
 
   constructor(components: PlacesComponents) {
     this.#c = components
@@ -28,43 +31,61 @@ export class BlobPlaces {
     } finally {
       files.release(blob.file)
     }
-    blob.complete = true
+    blob.trusted = blob.have.isFull
     try {
       await index.record([blob], true)
-      await disk.makeDirectory(layout.finalDir(blob.digest))
+      await this.#makeFinalDir(blob)
       await this.#move(blob, layout.finalPath(blob.digest))
     } catch (error) {
-      blob.complete = false
+      blob.trusted = false
       throw error
     }
+    // A piece may have been dropped meanwhile: then the demotion is already asked for.
+    if (blob.trusted && !blob.forgotten) blob.complete = true
   }
 
   /** Takes trust back: in the index first, then the file leaves the place of complete blobs. */
-  async demote(blob: StoredBlob, wasComplete: boolean): Promise<void> {
+  async demote(blob: StoredBlob): Promise<void> {
     const { index, layout } = this.#c
-    await index.record([blob], wasComplete)
-    if (wasComplete) await this.#move(blob, layout.partialPath(blob.digest))
+    await index.record([blob], true)
+    await this.#move(blob, layout.partialPath(blob.digest))
   }
 
-  /** Removes record, then file: what has no record is a stray that the next start removes. Open handles keep the descriptor. */
+  /** Removes record and file. A crash between the two leaves a stray, which the next start looks into. Open handles keep the descriptor. */
   async remove(blob: StoredBlob): Promise<void> {
     const { disk, files, index } = this.#c
     if (blob.handles > 0) {
-      await files.use(blob.file)
       blob.file.unnamed = true
-      files.release(blob.file)
+      await Promise.resolve(files.use(blob.file)).then(
+        () => files.release(blob.file),
+        () => {},
+      )
     }
     await index.forget([blob.digest])
     await disk.removeFile(blob.file.path)
     if (blob.handles === 0) await files.close(blob.file)
   }
 
+  /** A directory made now must outlive a power cut as surely as the name in it. */
+  async #makeFinalDir(blob: StoredBlob): Promise<void> {
+    const { disk, layout } = this.#c
+    const dir = layout.finalDir(blob.digest)
+    if (this.#made.has(dir)) return
+    await disk.makeDirectory(dir)
+    for (let above = dirname(dir); above.startsWith(layout.dataDir); above = dirname(above)) {
+      await disk.syncDirectory(above)
+      if (above === layout.dataDir) break
+    }
+    this.#made.add(dir)
+  }
+
   async #move(blob: StoredBlob, path: string): Promise<void> {
     const { disk, layout } = this.#c
-    if (blob.file.path === path) return
-    await disk.rename(blob.file.path, path)
-    blob.file.path = path
+    if (blob.file.path !== path) {
+      await disk.rename(blob.file.path, path)
+      blob.file.path = path
+      await disk.syncDirectory(layout.partialDir)
+    }
     await disk.syncDirectory(layout.finalDir(blob.digest))
-    await disk.syncDirectory(layout.partialDir)
   }
 }

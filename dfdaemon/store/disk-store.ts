@@ -1,20 +1,24 @@
 // The store on disk: blobs as files, what is held of each in a level index, the least recently used evicted to keep the quota.
-import type { Clock, Timer } from '../../shared/clock.ts'
+import type { Clock } from '../../shared/clock.ts'
 import type { Digest } from '../../shared/digest.ts'
 import { PantalaError, toPantalaError } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/logger.ts'
-import { type Geometry, pieceCount, pieceOffset } from '../../shared/piece.ts'
+import { type Geometry, PIECE_HASH_BYTES, pieceCount, pieceOffset } from '../../shared/piece.ts'
 import { BlobPlaces } from './blob-places.ts'
+import { BlobReadiness } from './blob-readiness.ts'
 import type { BlobHandle, BlobListener, BlobStat, BlobStore } from './blob-store.ts'
 import { type Disk, guardDisk, nodeDisk } from './disk.ts'
 import { DiskHandle, type StoreSide } from './disk-handle.ts'
-import { chooseEvictions, measureRoom } from './eviction.ts'
-import { checkGeometry } from './geometry-check.ts'
+import { planEvictions } from './eviction.ts'
+import { checkGeometry, isCutAlike } from './geometry-check.ts'
 import { StoreLayout } from './layout.ts'
 import { OpenFiles } from './open-files.ts'
-import { PieceIndex } from './piece-index.ts'
-import { rebuildBlobs, recoverBlob, removeStrays, verifyClaims } from './recovery.ts'
+import { type IndexedBlob, PieceIndex } from './piece-index.ts'
+import { PieceRecorder } from './piece-recorder.ts'
+import { recoverBlobs } from './recovery.ts'
 import { StoredBlob } from './stored-blob.ts'
+import { StrayFiles } from './stray-files.ts'
+import { waitBriefly } from './wait-briefly.ts'
 import { BlobWatchers } from './watchers.ts'
 
 /** Blobs kept, descriptors open. */
@@ -26,6 +30,9 @@ const FLUSH_MS = 150
 
 /** A use is recorded when the one on record is older than this, in ms: eviction needs no more precision over a restart. */
 const USE_GRAIN_MS = 60_000
+
+/** An opener waits this long, in ms, for the pieces a restart left to be hashed again; the rest become readable as they prove right. */
+const VERIFY_WAIT_MS = 500
 
 export interface DiskStoreInit {
   readonly dataDir: string
@@ -49,14 +56,13 @@ export class DiskStore implements BlobStore, StoreSide {
   readonly #blobs = new Map<Digest, StoredBlob>()
   /** Forgotten blobs that are still open: their bytes count against the quota. */
   readonly #orphans = new Set<StoredBlob>()
+  readonly #strays: StrayFiles
+  readonly #recorder: PieceRecorder
+  readonly #readiness: BlobReadiness
   /** Removals under way: a blob of the same digest waits for them, since it will have the same place. */
   readonly #forgetting = new Map<Digest, Promise<void>>()
-  readonly #dirty = new Set<StoredBlob>()
   readonly #stopping = new AbortController()
-  #flushTimer: Timer | undefined
-  #flushing: Promise<void> = Promise.resolve()
   #background: Promise<void> = Promise.resolve()
-  #making: Promise<unknown> = Promise.resolve()
   #lastUse = 0
 
   constructor(components: { clock: Clock; logger: Logger; disk?: Disk }, init: DiskStoreInit) {
@@ -73,29 +79,38 @@ export class DiskStore implements BlobStore, StoreSide {
       index: this.#index,
       files: this.#files,
     })
+    this.#recorder = new PieceRecorder({ ...components, index: this.#index }, { flushMs: FLUSH_MS })
+    this.#readiness = new BlobReadiness(
+      {
+        disk: this.#disk,
+        logger: this.#logger,
+        index: this.#index,
+        files: this.#files,
+        recorder: this.#recorder,
+        watchers: this.#watchers,
+        forget: blob => this.#forget(blob),
+      },
+      { signal: this.#stopping.signal },
+    )
+    this.#strays = new StrayFiles(
+      { disk: this.#disk, logger: this.#logger, adopt: blob => this.#adopt(blob) },
+      { signal: this.#stopping.signal },
+    )
   }
 
   async start(): Promise<void> {
-    const startedMs = this.#clock.monotonic()
-    const components = { disk: this.#disk, layout: this.#layout, index: this.#index }
-    let isNew: boolean
     try {
+      const startedMs = this.#clock.monotonic()
       await this.#disk.makeDirectory(this.#layout.partialDir)
-      isNew = await this.#index.open()
+      const { broken, blobs: indexed } = await this.#index.open()
+      if (broken) this.#logger.warn({ dir: this.#layout.indexDir }, 'index was broken and is begun anew')
+      this.#logger.info({ records: indexed.length, ms: this.#since(startedMs) }, 'index opened')
+      await this.#recover(indexed)
     } catch (error) {
+      await this.#index.close().catch(() => {})
       throw toPantalaError(error, 'DATA_DIR_UNUSABLE', `${this.#init.dataDir}: ${(error as Error).message}`)
     }
-    const lost: Digest[] = []
-    for await (const indexed of this.#index.blobs()) {
-      const blob = await recoverBlob(components, indexed)
-      if (blob === undefined) lost.push(indexed.digest)
-      else this.#blobs.set(blob.digest, blob)
-    }
-    await this.#index.forget(lost)
-    const removed = isNew ? 0 : await removeStrays(components, digest => this.#blobs.has(digest))
-    const facts = { blobs: this.#blobs.size, lost: lost.length, strays: removed, bytes: this.bytes }
-    this.#logger.info({ ...facts, ms: Math.round(this.#clock.monotonic() - startedMs) }, 'store opened')
-    this.#background = (isNew ? this.#rebuild() : this.#verifyPartials()).catch(error => {
+    this.#background = this.#verifyAll().catch(error => {
       if (!this.#stopping.signal.aborted) this.#logger.error({ err: error }, 'recovery did not finish')
     })
   }
@@ -103,9 +118,13 @@ export class DiskStore implements BlobStore, StoreSide {
   async stop(): Promise<void> {
     this.#stopping.abort(new PantalaError('SHUTTING_DOWN'))
     await this.#background
-    this.#flushTimer?.cancel()
-    await Promise.allSettled([...this.#blobs.values()].flatMap(blob => [...blob.writing.values()]))
-    await this.#flush()
+    const blobs = [...this.#blobs.values(), ...this.#orphans]
+    await Promise.allSettled(blobs.flatMap(blob => [...blob.writing.values(), blob.verified]))
+    await Promise.allSettled([
+      ...this.#forgetting.values(),
+      ...blobs.map(blob => blob.inTurn(async () => {})),
+    ])
+    await this.#recorder.stop()
     await this.#index.close()
     await this.#files.closeAll()
   }
@@ -130,37 +149,46 @@ export class DiskStore implements BlobStore, StoreSide {
 
   async open(digest: Digest, signal?: AbortSignal): Promise<BlobHandle | undefined> {
     signal?.throwIfAborted()
+    await this.#settleStray(digest, signal)
     const blob = this.#blobs.get(digest)
-    return blob === undefined ? undefined : this.#hold(blob, false)
+    if (blob === undefined) return undefined
+    blob.handles++
+    const handle = await this.#hold(blob, false, signal)
+    if (!blob.forgotten) return handle
+    await handle.close()
+    return undefined
   }
 
   async create(digest: Digest, geometry: Geometry, signal?: AbortSignal): Promise<BlobHandle> {
     signal?.throwIfAborted()
     checkGeometry(geometry)
-    // One at a time, so that two do not count on the same free room.
-    const made = this.#making.then(async () => {
+    await this.#settleStray(digest, signal)
+    for (;;) {
+      const freeBytes = await guardDisk(() => this.#disk.freeBytes(this.#init.dataDir))
       signal?.throwIfAborted()
       const found = this.#blobs.get(digest)
-      if (found?.complete) return this.#hold(found, false)
-      const cutAnew =
-        found !== undefined && (found.size !== geometry.size || found.pieceSize !== geometry.pieceSize)
-      if (cutAnew) await this.#forget(found)
-      await this.#forgetting.get(digest)
-      const blob = (cutAnew ? undefined : found) ?? this.#addBlob(digest, geometry)
-      return this.#reserve(blob)
-    })
-    this.#making = made.catch(() => {})
-    return made
+      if (found?.complete) {
+        found.handles++
+        const handle = await this.#hold(found, false, signal)
+        if (!found.forgotten) return handle
+        await handle.close()
+      } else if (found !== undefined && !isCutAlike(found, geometry)) {
+        await this.#forget(found)
+      } else if (this.#forgetting.has(digest)) {
+        await this.#forgetting.get(digest)
+      } else {
+        return this.#createAt(found, digest, geometry, freeBytes, signal)
+      }
+    }
   }
 
   async delete(digest: Digest): Promise<boolean> {
+    await this.#settleStray(digest)
     const blob = this.#blobs.get(digest)
     if (blob === undefined) return false
     await this.#forget(blob)
     return true
   }
-
-  // ---- what handles ask ----
 
   async write(blob: StoredBlob, piece: number, bytes: Uint8Array, hash: Uint8Array): Promise<void> {
     const running = blob.writing.get(piece)
@@ -171,33 +199,29 @@ export class DiskStore implements BlobStore, StoreSide {
   }
 
   async read(blob: StoredBlob, position: number, into: Uint8Array): Promise<void> {
-    try {
-      const fd = this.#files.use(blob.file)
-      const opened = typeof fd === 'number' ? fd : await fd
-      try {
-        await this.#disk.read(opened, into, position)
-      } finally {
-        this.#files.release(blob.file)
-      }
-    } catch (error) {
-      throw toPantalaError(error, 'STORE_FAILED')
-    }
+    return guardDisk(() => this.#files.read(blob.file, into, position))
   }
 
   async dropPiece(blob: StoredBlob, piece: number): Promise<void> {
     blob.have.remove(piece)
-    const wasComplete = blob.complete
+    if (blob.demoting !== undefined) return blob.demoting
+    if (!blob.trusted) return this.#recorder.note(blob)
+    blob.trusted = false
     blob.complete = false
-    await blob.inTurn(async () => {
-      if (!blob.forgotten) await guardDisk(() => this.#places.demote(blob, wasComplete))
-    })
+    blob.demoting = blob
+      .inTurn(async () => {
+        if (!blob.forgotten) await guardDisk(() => this.#places.demote(blob))
+      })
+      .finally(() => {
+        blob.demoting = undefined
+        this.#recorder.note(blob)
+      })
+    await blob.demoting
   }
 
   async commit(blob: StoredBlob): Promise<void> {
     await blob.inTurn(async () => {
-      if (blob.forgotten || blob.complete) return
-      this.#dirty.delete(blob)
-      await guardDisk(() => this.#places.promote(blob))
+      if (!blob.forgotten && !blob.complete) await guardDisk(() => this.#places.promote(blob))
     })
   }
 
@@ -216,59 +240,67 @@ export class DiskStore implements BlobStore, StoreSide {
       await this.#files.close(blob.file).catch(() => {})
     } else if (blob.isEmpty) {
       await this.#forget(blob)
+    } else if (blob.complete) {
+      // On record: thousands of complete blobs that nobody reads keep no hashes.
+      blob.hashes = undefined
+      blob.ready = undefined
     }
   }
 
-  // ---- inside ----
-
   async #writePiece(blob: StoredBlob, piece: number, bytes: Uint8Array, hash: Uint8Array): Promise<void> {
-    await guardDisk(async () => {
-      const fd = this.#files.use(blob.file)
-      const opened = typeof fd === 'number' ? fd : await fd
-      try {
-        await this.#disk.write(opened, bytes, pieceOffset(blob, piece))
-      } finally {
-        this.#files.release(blob.file)
-      }
-    })
-    if (!blob.have.add(piece)) return
+    this.#checkRunning()
+    if (blob.demoting !== undefined) await blob.demoting
+    if (blob.writers === 0) this.#makeRoom(Number.POSITIVE_INFINITY, { bytes: bytes.byteLength, blobs: 0 })
+    await guardDisk(() => this.#files.write(blob.file, bytes, pieceOffset(blob, piece)))
     blob.setHash(piece, hash)
-    if (blob.forgotten) return
-    this.#noteDirty(blob)
+    if (!blob.have.add(piece) || blob.forgotten) return
+    this.#recorder.note(blob)
     this.#watchers.tellPiece(blob.digest, piece)
   }
 
-  #addBlob(digest: Digest, geometry: Geometry): StoredBlob {
-    const blob = new StoredBlob(digest, geometry, this.#layout.partialPath(digest), 0)
-    blob.hashes = Buffer.alloc(pieceCount(geometry) * 32)
-    blob.ready = guardDisk(async () => {
-      this.#files.adopt(blob.file, await this.#disk.createFile(blob.file.path, geometry.size))
-    })
-    blob.ready.catch(() => {})
-    this.#blobs.set(digest, blob)
-    return blob
-  }
-
-  /** Makes room for the whole blob and holds it for writing. */
-  async #reserve(blob: StoredBlob): Promise<BlobHandle> {
+  /** From the choice of what to evict to the reservation nothing is awaited, so that no two count on the same room. */
+  #createAt(
+    found: StoredBlob | undefined,
+    digest: Digest,
+    geometry: Geometry,
+    freeBytes: number,
+    signal: AbortSignal | undefined,
+  ): Promise<BlobHandle> {
+    this.#checkRunning()
+    const blob = found ?? new StoredBlob(digest, geometry, this.#layout.partialPath(digest), 0)
     blob.handles++
-    blob.writers++
     try {
-      await this.#makeRoom(blob)
-      await this.#makeReady(blob)
+      this.#makeRoom(freeBytes, { bytes: blob.size - blob.claimedBytes, blobs: found === undefined ? 1 : 0 })
     } catch (error) {
-      await this.release(blob, true)
+      blob.handles--
       throw error
     }
-    this.#noteUse(blob)
-    return new DiskHandle(blob, this, true)
+    blob.writers++
+    if (found === undefined) {
+      this.#blobs.set(digest, blob)
+      blob.hashes = Buffer.alloc(pieceCount(geometry) * PIECE_HASH_BYTES)
+      blob.ready = guardDisk(async () => {
+        this.#files.adopt(blob.file, await this.#disk.createFile(blob.file.path, geometry.size))
+      })
+    }
+    return this.#hold(blob, true, signal)
   }
 
-  async #hold(blob: StoredBlob, writer: boolean): Promise<BlobHandle> {
-    blob.handles++
+  /** Waits until a blob that was counted as open can be used, and hands it out. */
+  async #hold(blob: StoredBlob, writer: boolean, signal: AbortSignal | undefined): Promise<BlobHandle> {
     try {
-      await this.#makeReady(blob)
+      this.#checkRunning()
+      blob.ready ??= this.#readiness.loadHashes(blob)
+      await blob.ready
+      if (blob.claims !== undefined)
+        await waitBriefly(this.#readiness.verify(blob), {
+          clock: this.#clock,
+          waitMs: VERIFY_WAIT_MS,
+          signal,
+        })
+      signal?.throwIfAborted()
     } catch (error) {
+      blob.ready = undefined
       await this.release(blob, writer)
       throw error
     }
@@ -276,61 +308,30 @@ export class DiskStore implements BlobStore, StoreSide {
     return new DiskHandle(blob, this, writer)
   }
 
-  /** Hashes are loaded, claims are checked: once, whoever comes first. */
-  #makeReady(blob: StoredBlob): Promise<void> {
-    blob.ready ??= guardDisk(async () => {
-      blob.hashes ??=
-        (await this.#index.pieces(blob.digest, blob))?.hashes ?? Buffer.alloc(pieceCount(blob) * 32)
-      const { claims } = blob
-      if (claims === undefined) return
-      const read = (position: number, into: Uint8Array): Promise<void> => this.read(blob, position, into)
-      await verifyClaims(read, blob, claims, piece => {
-        if (!blob.have.add(piece)) return
-        this.#watchers.tellPiece(blob.digest, piece)
-      })
-      const dropped = claims.count - blob.have.count
-      blob.claims = undefined
-      if (dropped > 0) {
-        this.#logger.warn({ digest: blob.digest, dropped }, 'stored pieces did not match their hashes')
-        this.#noteDirty(blob)
-      }
-    })
-    return blob.ready
-  }
-
   #noteUse(blob: StoredBlob): void {
     this.#lastUse = Math.max(this.#lastUse + 1, this.#clock.now())
     const recorded = blob.usedAt
     blob.usedAt = this.#lastUse
-    if (blob.complete && blob.usedAt - recorded > USE_GRAIN_MS) this.#noteDirty(blob)
+    if (blob.complete && blob.usedAt - recorded > USE_GRAIN_MS) this.#recorder.note(blob)
   }
 
-  /** @throws PantalaError STORE_FULL */
-  async #makeRoom(blob: StoredBlob): Promise<void> {
+  /** Makes room for `want` more; nothing is awaited. @throws PantalaError STORE_FULL */
+  #makeRoom(freeBytes: number, want: { bytes: number; blobs: number }): void {
     const all = [...this.#blobs.values(), ...this.#orphans]
-    const freeBytes = await guardDisk(() => this.#disk.freeBytes(this.#init.dataDir))
-    const room = measureRoom(all, { ...this.#init, freeBytes, blobsMax: BLOBS_MAX })
-    const idle = all.filter(one => one.handles === 0)
-    const candidates = idle.map(one => ({ digest: one.digest, bytes: one.claimedBytes, usedAt: one.usedAt }))
-    const evictions = chooseEvictions(room, { bytes: 0, blobs: 0 }, candidates)
-    if (evictions === undefined) {
-      const detail = `no room for ${blob.size} bytes; quota ${this.#init.quotaBytes}, free on disk ${freeBytes}`
-      throw new PantalaError('STORE_FULL', { detail })
-    }
-    for (const digest of evictions) await this.#forget(this.#blobs.get(digest)!)
+    const evictions = planEvictions(all, want, { ...this.#init, freeBytes, blobsMax: BLOBS_MAX })
+    for (const digest of evictions) void this.#forget(this.#blobs.get(digest)!)
     if (evictions.length > 0) this.onEvicted(evictions)
   }
 
+  /** From here on nobody finds the blob; settles when it is off the disk. Never rejects. */
   #forget(blob: StoredBlob): Promise<void> {
     if (blob.forgotten) return this.#forgetting.get(blob.digest) ?? Promise.resolve()
     blob.forgotten = true
     this.#blobs.delete(blob.digest)
-    this.#dirty.delete(blob)
+    this.#recorder.drop(blob)
     if (blob.handles > 0) this.#orphans.add(blob)
-    this.#watchers.tellGone(blob.digest)
     const removal = blob
       .inTurn(async () => {
-        await this.#flushing.catch(() => {})
         await blob.ready?.catch(() => {})
         await this.#places.remove(blob)
       })
@@ -341,57 +342,51 @@ export class DiskStore implements BlobStore, StoreSide {
         if (this.#forgetting.get(blob.digest) === removal) this.#forgetting.delete(blob.digest)
       })
     this.#forgetting.set(blob.digest, removal)
+    this.#watchers.tellGone(blob.digest)
     return removal
   }
 
-  #noteDirty(blob: StoredBlob): void {
-    this.#dirty.add(blob)
-    this.#flushTimer ??= this.#clock.after(FLUSH_MS, () => {
-      this.#flush().catch(error => this.#logger.error({ err: error }, 'index not written'))
-    })
-  }
-
-  #flush(): Promise<void> {
-    this.#flushTimer = undefined
-    const dirty = [...this.#dirty]
-    this.#dirty.clear()
-    this.#flushing = this.#flushing
-      .catch(() => {})
-      .then(() =>
-        this.#index.record(
-          dirty.filter(blob => !blob.forgotten),
-          false,
-        ),
-      )
-    return this.#flushing
-  }
-
-  /** Checks partial blobs one after another, so that what they hold is offered soon after a start. */
-  async #verifyPartials(): Promise<void> {
-    for (const blob of [...this.#blobs.values()]) {
-      if (blob.claims === undefined) continue
-      this.#stopping.signal.throwIfAborted()
-      const handle = await this.#hold(blob, false)
-      await handle.close()
-    }
-  }
-
-  /** The index was lost: complete blobs are read and checked one after another, and become known as they prove right. */
-  async #rebuild(): Promise<void> {
+  async #recover(indexed: readonly IndexedBlob[]): Promise<void> {
     const startedMs = this.#clock.monotonic()
-    let found = 0
     const components = { disk: this.#disk, layout: this.#layout, index: this.#index }
-    for await (const blob of rebuildBlobs(components, this.#stopping.signal)) {
-      if (this.#blobs.has(blob.digest)) continue
+    const { blobs, strays, lost, removed } = await recoverBlobs(components, indexed)
+    for (const blob of blobs) {
       this.#blobs.set(blob.digest, blob)
-      await this.#index.record([blob], true)
-      blob.hashes = undefined
-      found++
+      this.#lastUse = Math.max(this.#lastUse, blob.usedAt)
     }
-    if (found > 0)
-      this.#logger.info(
-        { found, ms: Math.round(this.#clock.monotonic() - startedMs) },
-        'index rebuilt from the files',
-      )
+    this.#strays.add(strays)
+    if (lost.length > 0) await this.#index.forget(lost)
+    const facts = { blobs: blobs.length, strays: strays.size, lost: lost.length, removed, bytes: this.bytes }
+    this.#logger.info({ ...facts, ms: this.#since(startedMs) }, 'store opened')
+  }
+
+  /** Partial blobs first, since sessions and children wait for them; then files without a record. */
+  async #verifyAll(): Promise<void> {
+    const startedMs = this.#clock.monotonic()
+    const partial = await this.#readiness.verifyAll(this.#blobs.values())
+    const found = await this.#strays.settleAll()
+    if (partial + found > 0)
+      this.#logger.info({ partial, found, ms: this.#since(startedMs) }, 'what a restart left is verified')
+  }
+
+  async #adopt(blob: StoredBlob): Promise<void> {
+    await this.#places.promote(blob)
+    this.#blobs.set(blob.digest, blob)
+    for (const piece of blob.have.pieces()) this.#watchers.tellPiece(blob.digest, piece)
+    blob.hashes = undefined
+  }
+
+  async #settleStray(digest: Digest, signal?: AbortSignal): Promise<void> {
+    const settled = this.#strays.settle(digest)
+    if (settled !== undefined) await waitBriefly(settled, { clock: this.#clock, signal })
+  }
+
+  #checkRunning(): void {
+    if (this.#stopping.signal.aborted)
+      throw new PantalaError('STORE_FAILED', { detail: 'the store is stopped' })
+  }
+
+  #since(startedMs: number): number {
+    return Math.round(this.#clock.monotonic() - startedMs)
   }
 }

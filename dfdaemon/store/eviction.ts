@@ -1,5 +1,6 @@
 // Which blobs must go to make room: a pure decision, least recently used first; does not touch the disk.
 import type { Digest } from '../../shared/digest.ts'
+import { PantalaError } from '../../shared/errors.ts'
 
 /** Everything in bytes but the two counts. */
 export interface Room {
@@ -16,8 +17,13 @@ export interface Room {
   readonly blobsMax: number
 }
 
+export type RoomBounds = Pick<Room, 'quotaBytes' | 'freeBytes' | 'minFreeBytes' | 'blobsMax'>
+
 /** What counts of one blob when room is measured. */
 export interface RoomTaker {
+  readonly digest: Digest
+  readonly usedAt: number
+  readonly handles: number
   readonly size: number
   readonly claimedBytes: number
   readonly heldBytes: number
@@ -25,10 +31,7 @@ export interface RoomTaker {
 }
 
 /** Adds up what blobs take and what is promised to those being written. */
-export function measureRoom(
-  blobs: readonly RoomTaker[],
-  bounds: Pick<Room, 'quotaBytes' | 'freeBytes' | 'minFreeBytes' | 'blobsMax'>,
-): Room {
+function measureRoom(blobs: readonly RoomTaker[], bounds: RoomBounds): Room {
   let usedBytes = 0
   let unwrittenBytes = 0
   for (const blob of blobs) {
@@ -44,6 +47,12 @@ export interface EvictionCandidate {
   readonly digest: Digest
   readonly bytes: number
   readonly usedAt: number
+}
+
+/** Those of `blobs` that may go: not open. */
+function* listEvictable(blobs: Iterable<RoomTaker>): Generator<EvictionCandidate> {
+  for (const { digest, claimedBytes, usedAt, handles } of blobs)
+    if (handles === 0) yield { digest, bytes: claimedBytes, usedAt }
 }
 
 /**
@@ -70,4 +79,21 @@ export function chooseEvictions(
     if (lackBytes <= 0 && lackBlobs <= 0) return chosen
   }
   return undefined
+}
+
+/**
+ * The blobs of `all` to evict so that `want` fits within `bounds`.
+ * @throws PantalaError STORE_FULL if it cannot
+ */
+export function planEvictions(
+  all: readonly RoomTaker[],
+  want: { readonly bytes: number; readonly blobs: number },
+  bounds: RoomBounds,
+): Digest[] {
+  const evictions = chooseEvictions(measureRoom(all, bounds), want, listEvictable(all))
+  if (evictions !== undefined) return evictions
+  const { quotaBytes, freeBytes, minFreeBytes } = bounds
+  throw new PantalaError('STORE_FULL', {
+    detail: `${want.bytes} bytes wanted; quota ${quotaBytes}, free on disk ${freeBytes}, of which ${minFreeBytes} are left to others`,
+  })
 }

@@ -16,3 +16,7 @@ export function checkGeometry(geometry: Geometry): void {
     pieceCount(geometry) <= BLOB_PIECES_MAX
   if (!sound) throw new RangeError(`a blob of ${size} bytes in pieces of ${pieceSize} cannot be stored`)
 }
+
+export function isCutAlike(one: Geometry, other: Geometry): boolean {
+  return one.size === other.size && one.pieceSize === other.pieceSize
+}

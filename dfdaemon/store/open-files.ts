@@ -10,7 +10,8 @@ export class BlobFile {
   /** The file has no name any more: its descriptor is all there is and stays open. */
   unnamed = false
   opening: Promise<number> | undefined
-  closing: (() => void) | undefined
+  /** Those who wait for the last user to be done. */
+  readonly idle: (() => void)[] = []
 
   constructor(path: string) {
     this.path = path
@@ -43,7 +44,27 @@ export class OpenFiles {
 
   release(file: BlobFile): void {
     file.users--
-    if (file.users === 0) file.closing?.()
+    if (file.users === 0) for (const wake of file.idle.splice(0)) wake()
+  }
+
+  async read(file: BlobFile, into: Uint8Array, position: number): Promise<void> {
+    const fd = this.use(file)
+    const opened = typeof fd === 'number' ? fd : await fd
+    try {
+      await this.#disk.read(opened, into, position)
+    } finally {
+      this.release(file)
+    }
+  }
+
+  async write(file: BlobFile, bytes: Uint8Array, position: number): Promise<void> {
+    const fd = this.use(file)
+    const opened = typeof fd === 'number' ? fd : await fd
+    try {
+      await this.#disk.write(opened, bytes, position)
+    } finally {
+      this.release(file)
+    }
   }
 
   /** Takes over a descriptor that was just made. */
@@ -55,11 +76,7 @@ export class OpenFiles {
 
   /** Closes the descriptor once nobody uses it; it is opened again on the next use. */
   async close(file: BlobFile): Promise<void> {
-    if (file.users > 0 && file.closing === undefined)
-      await new Promise<void>(resolve => {
-        file.closing = resolve
-      })
-    file.closing = undefined
+    if (file.users > 0) await new Promise<void>(resolve => file.idle.push(resolve))
     if (file.fd < 0 || file.users > 0) return
     const fd = file.fd
     file.fd = -1

@@ -5,11 +5,8 @@ import { Bitfield } from '../../shared/bitfield.ts'
 import { type Digest, isDigest } from '../../shared/digest.ts'
 import { PantalaError } from '../../shared/errors.ts'
 import { type Geometry, PIECE_HASH_BYTES, pieceCount } from '../../shared/piece.ts'
+import { checkGeometry } from './geometry-check.ts'
 import type { StoredBlob } from './stored-blob.ts'
-
-/** Present in every index this code made; its absence means that the index was lost. */
-const FORMAT_KEY = 'format'
-const FORMAT = Buffer.from('1')
 
 export interface IndexedBlob extends Geometry {
   readonly digest: Digest
@@ -25,6 +22,8 @@ export interface IndexedPieces {
 export class PieceIndex {
   readonly #directory: string
   #db: Level<string, Buffer>
+  /** Writes go one after another: level does not keep the order of batches that are asked for at once. */
+  #written: Promise<unknown> = Promise.resolve()
 
   constructor(directory: string) {
     this.#directory = directory
@@ -32,35 +31,34 @@ export class PieceIndex {
   }
 
   /**
-   * Opens the index; one that is broken is set aside and a new one begun. True if it is new, so that what lies on disk must be found again.
+   * Opens the index and reads which blobs it knows; one that is broken is set aside and a new one begun.
    * @throws PantalaError DATA_DIR_UNUSABLE if another process has it, or it can't be made
    */
-  async open(): Promise<boolean> {
+  async open(): Promise<{ broken: boolean; blobs: IndexedBlob[] }> {
     try {
       await this.#db.open()
+      return { broken: false, blobs: await this.#readBlobs() }
     } catch (error) {
-      if (isLocked(error)) {
-        throw new PantalaError('DATA_DIR_UNUSABLE', {
-          detail: `${this.#directory} is in use by another process`,
-          cause: error,
-        })
-      }
-      await this.#beginAnew(error)
+      const code = levelCode(error)
+      if (code === 'LEVEL_LOCKED') throw this.#unusable('is in use by another process', error)
+      if (code !== 'LEVEL_CORRUPTION') throw this.#unusable((error as Error).message, error)
+      await this.#beginAnew()
+      return { broken: true, blobs: [] }
     }
-    const isNew = (await this.#db.get(FORMAT_KEY)) === undefined
-    if (isNew) await this.#db.put(FORMAT_KEY, FORMAT, { sync: true })
-    return isNew
   }
 
   async close(): Promise<void> {
+    await this.#written
     await this.#db.close()
   }
 
-  async *blobs(): AsyncGenerator<IndexedBlob> {
+  async #readBlobs(): Promise<IndexedBlob[]> {
+    const blobs: IndexedBlob[] = []
     for await (const [key, value] of this.#db.iterator({ gte: 'm:', lt: 'm;' })) {
       const blob = readMeta(key.slice(2), value)
-      if (blob !== undefined) yield blob
+      if (blob !== undefined) blobs.push(blob)
     }
+    return blobs
   }
 
   /** Bits and hashes; undefined if there are none or they don't fit the geometry. */
@@ -75,36 +73,32 @@ export class PieceIndex {
     }
   }
 
-  /** Records blobs as they are now, all or none of them. `sync`: on the disk on return. */
-  async record(blobs: Iterable<StoredBlob>, sync: boolean): Promise<void> {
-    const batch = [...blobs].flatMap(blob => [
-      { type: 'put' as const, key: `m:${blob.digest}`, value: writeMeta(blob) },
-      ...(blob.hashes === undefined
-        ? []
-        : [{ type: 'put' as const, key: `h:${blob.digest}`, value: writePieces(blob) }]),
-    ])
-    if (batch.length > 0) await this.#db.batch(batch, { sync })
+  /** Records blobs as they are when their turn comes, all or none of them. `sync`: on the disk on return. */
+  record(blobs: readonly StoredBlob[], sync: boolean): Promise<void> {
+    return this.#write(() => blobs.filter(blob => !blob.forgotten).flatMap(putsOf), sync)
   }
 
-  /** Records only when blobs were used. */
-  async recordUse(blobs: Iterable<StoredBlob>): Promise<void> {
-    const batch = [...blobs].map(blob => ({
-      type: 'put' as const,
-      key: `m:${blob.digest}`,
-      value: writeMeta(blob),
-    }))
-    if (batch.length > 0) await this.#db.batch(batch)
+  forget(digests: readonly Digest[]): Promise<void> {
+    return this.#write(
+      () =>
+        digests.flatMap(digest => [
+          { type: 'del' as const, key: `m:${digest}` },
+          { type: 'del' as const, key: `h:${digest}` },
+        ]),
+      true,
+    )
   }
 
-  async forget(digests: Iterable<Digest>): Promise<void> {
-    const batch = [...digests].flatMap(digest => [
-      { type: 'del' as const, key: `m:${digest}` },
-      { type: 'del' as const, key: `h:${digest}` },
-    ])
-    if (batch.length > 0) await this.#db.batch(batch, { sync: true })
+  #write(makeBatch: () => Change[], sync: boolean): Promise<void> {
+    const run = this.#written.then(async () => {
+      const batch = makeBatch()
+      if (batch.length > 0) await this.#db.batch(batch, { sync })
+    })
+    this.#written = run.catch(() => {})
+    return run
   }
 
-  async #beginAnew(cause: unknown): Promise<void> {
+  async #beginAnew(): Promise<void> {
     const aside = `${this.#directory}.broken`
     try {
       await this.#db.close().catch(() => {})
@@ -112,40 +106,53 @@ export class PieceIndex {
       await rename(this.#directory, aside)
       this.#db = makeDb(this.#directory)
       await this.#db.open()
-    } catch {
-      throw new PantalaError('DATA_DIR_UNUSABLE', {
-        detail: `${this.#directory}: ${(cause as Error).message}`,
-        cause,
-      })
+    } catch (error) {
+      throw this.#unusable((error as Error).message, error)
     }
   }
+
+  #unusable(why: string, cause: unknown): PantalaError {
+    return new PantalaError('DATA_DIR_UNUSABLE', { detail: `${this.#directory}: ${why}`, cause })
+  }
+}
+
+type Change = { type: 'put'; key: string; value: Buffer } | { type: 'del'; key: string }
+
+function putsOf(blob: StoredBlob): Change[] {
+  const meta: Change = { type: 'put', key: `m:${blob.digest}`, value: writeMeta(blob) }
+  if (blob.hashes === undefined) return [meta]
+  return [meta, { type: 'put', key: `h:${blob.digest}`, value: writePieces(blob) }]
 }
 
 function makeDb(directory: string): Level<string, Buffer> {
   return new Level(directory, { keyEncoding: 'utf8', valueEncoding: 'buffer', cacheSize: 1024 * 1024 })
 }
 
-function isLocked(error: unknown): boolean {
-  for (let at = error; at instanceof Error; at = at.cause)
-    if ((at as { code?: string }).code === 'LEVEL_LOCKED') return true
-  return false
+/** Level wraps the reason of a failure; the innermost code says what it was. */
+function levelCode(error: unknown): string | undefined {
+  let code: string | undefined
+  for (let at = error; at instanceof Error; at = at.cause) code = (at as { code?: string }).code ?? code
+  return code
 }
 
-function writeMeta({ size, pieceSize, complete, usedAt }: StoredBlob): Buffer {
-  return Buffer.from(JSON.stringify({ size, pieceSize, complete, usedAt }))
+function writeMeta({ size, pieceSize, trusted, usedAt }: StoredBlob): Buffer {
+  return Buffer.from(JSON.stringify({ size, pieceSize, complete: trusted, usedAt }))
 }
 
 function readMeta(digest: string, value: Buffer): IndexedBlob | undefined {
   try {
-    const { size, pieceSize, complete, usedAt } = JSON.parse(value.toString()) as Record<string, unknown>
-    const sound = isDigest(digest) && typeof size === 'number' && typeof pieceSize === 'number'
-    if (!sound || pieceSize <= 0 || pieceCount({ size, pieceSize }) > 65_536) return undefined
+    const { size, pieceSize, complete, usedAt } = JSON.parse(value.toString()) as IndexedBlob
+    if (!isDigest(digest)) return undefined
+    checkGeometry({ size, pieceSize })
     return { digest, size, pieceSize, complete: complete === true, usedAt: Number(usedAt) || 0 }
   } catch {
     return undefined
   }
 }
 
+/** Pieces that still wait to be hashed again after a start stay on record. */
 function writePieces(blob: StoredBlob): Buffer {
-  return Buffer.concat([blob.have.bytes, blob.hashes!])
+  const bits = Buffer.from(blob.have.bytes)
+  if (blob.claims !== undefined) for (const [at, byte] of blob.claims.bytes.entries()) bits[at]! |= byte
+  return Buffer.concat([bits, blob.hashes!])
 }

@@ -1,7 +1,6 @@
-// What a start finds: blobs of the index whose files are there, and, where the index was lost, blobs that only their files tell of.
+// What a start finds: which indexed blobs have their file, which files have no record, and which are nobody's. Trusts no partial piece.
 import { createHash } from 'node:crypto'
 import { join } from 'node:path'
-import type { Bitfield } from '../../shared/bitfield.ts'
 import { type Digest, digestAlgorithm } from '../../shared/digest.ts'
 import { BLOB_BYTES_MAX, geometryFor, pieceCount, pieceLength, pieceOffset } from '../../shared/piece.ts'
 import { hashPiece } from '../../shared/piece-hash.ts'
@@ -16,75 +15,78 @@ export interface RecoveryComponents {
   readonly index: PieceIndex
 }
 
-/**
- * Puts one indexed blob and its file together. A complete one may still lie in partial/ (the crash came between record and rename): its data
- * was on the disk before the record was, so it is moved into place. Undefined if there is no file, or one of another length.
- */
-export async function recoverBlob(
+export interface Recovered {
+  /** Complete ones, and partial ones whose pieces are claims until they are hashed again. */
+  readonly blobs: StoredBlob[]
+  /** Files in the place of complete blobs that no record vouches for, by digest: to be read whole before they are trusted. */
+  readonly strays: Map<Digest, string>
+  /** Records without a file that fits. */
+  readonly lost: Digest[]
+  /** Partial files that nobody owned, removed. */
+  readonly removed: number
+}
+
+/** Puts records and files together, without reading any file. */
+export async function recoverBlobs(
   components: RecoveryComponents,
-  indexed: IndexedBlob,
-): Promise<StoredBlob | undefined> {
+  indexed: readonly IndexedBlob[],
+): Promise<Recovered> {
   const { disk, layout } = components
-  const { digest, complete } = indexed
-  const finalPath = layout.finalPath(digest)
-  const partialPath = layout.partialPath(digest)
-  const wanted = complete ? finalPath : partialPath
-  const other = complete ? partialPath : finalPath
-  if (!(await hasLength(disk, wanted, indexed.size))) {
-    if (!(await hasLength(disk, other, indexed.size))) return undefined
-    await disk.makeDirectory(layout.finalDir(digest))
-    await disk.rename(other, wanted)
-    await disk.syncDirectory(layout.finalDir(digest))
-    await disk.syncDirectory(layout.partialDir)
+  const strays = await listFinal(components)
+  const partialNames = await disk.listDirectory(layout.partialDir)
+  const partial = new Set(partialNames.map(parsePartialName))
+  const blobs: StoredBlob[] = []
+  const lost: Digest[] = []
+  for (const record of indexed) {
+    const blob = await recoverBlob(components, record, strays.has(record.digest), partial.has(record.digest))
+    if (blob === undefined) lost.push(record.digest)
+    else blobs.push(blob)
+    if (blob?.complete) strays.delete(record.digest)
   }
-  const blob = new StoredBlob(digest, indexed, wanted, indexed.usedAt)
-  if (complete) {
+  const owned = new Set(blobs.filter(blob => !blob.complete).map(blob => blob.digest))
+  let removed = 0
+  for (const name of partialNames) {
+    const digest = parsePartialName(name)
+    if (digest !== undefined && owned.has(digest)) continue
+    await disk.removeFile(join(layout.partialDir, name))
+    removed++
+  }
+  return { blobs, strays, lost, removed }
+}
+
+/**
+ * A blob is complete only if record and place both say so. One with a record of completion that still lies in partial/ (the crash came
+ * between the two) keeps its pieces as claims; one in the place of complete blobs without such a record is a stray.
+ */
+async function recoverBlob(
+  { layout, index }: RecoveryComponents,
+  record: IndexedBlob,
+  isFinal: boolean,
+  isPartial: boolean,
+): Promise<StoredBlob | undefined> {
+  const { digest, usedAt } = record
+  if (isFinal) {
+    if (!record.complete) return undefined
+    const blob = new StoredBlob(digest, record, layout.finalPath(digest), usedAt)
     blob.complete = true
+    blob.trusted = true
     return blob
   }
-  const pieces = await components.index.pieces(digest, indexed)
+  const pieces = isPartial ? await index.pieces(digest, record) : undefined
   if (pieces === undefined || pieces.have.count === 0) return undefined
+  const blob = new StoredBlob(digest, record, layout.partialPath(digest), usedAt)
   blob.claims = pieces.have
   blob.hashes = pieces.hashes
   return blob
 }
 
-async function hasLength(disk: Disk, path: string, size: number): Promise<boolean> {
-  const stat = await disk.fileStat(path).catch(() => undefined)
-  return stat?.size === size
-}
-
-/** Removes files that no blob owns. Only for an index that was not lost. */
-export async function removeStrays(
-  components: RecoveryComponents,
-  owned: (digest: Digest) => boolean,
-): Promise<number> {
-  const { disk, layout } = components
-  let removed = 0
-  for (const { digest, path } of await listFiles(components)) {
-    if (digest !== undefined && owned(digest)) continue
-    await disk.removeFile(path)
-    removed++
-  }
-  for (const name of await disk.listDirectory(layout.partialDir)) {
-    const digest = parsePartialName(name)
-    if (digest !== undefined && owned(digest)) continue
-    await disk.removeFile(join(layout.partialDir, name))
-    removed++
-  }
-  return removed
-}
-
-/** Files under blobs/, with the digest their name stands for. */
-async function listFiles({
-  disk,
-  layout,
-}: RecoveryComponents): Promise<{ digest: Digest | undefined; path: string }[]> {
-  const found: { digest: Digest | undefined; path: string }[] = []
+async function listFinal({ disk, layout }: RecoveryComponents): Promise<Map<Digest, string>> {
+  const found = new Map<Digest, string>()
   for (const { algorithm, dir } of layout.algorithmDirs()) {
     for (const fanOut of await disk.listDirectory(dir)) {
       for (const name of await disk.listDirectory(join(dir, fanOut))) {
-        found.push({ digest: parseFinalName(algorithm, fanOut, name), path: join(dir, fanOut, name) })
+        const digest = parseFinalName(algorithm, fanOut, name)
+        if (digest !== undefined) found.set(digest, join(dir, fanOut, name))
       }
     }
   }
@@ -92,38 +94,21 @@ async function listFiles({
 }
 
 /**
- * Finds complete blobs by their files alone, for an index that was lost: each is read whole, its digest checked and its pieces hashed
- * before it is yielded. Files that are wrong are removed.
+ * Reads a file whole, checks it against the digest of its name and hashes its pieces; undefined if it is wrong or cannot be read. The
+ * blob is not yet complete: that is for a commit.
  */
-export async function* rebuildBlobs(
-  components: RecoveryComponents,
-  signal: AbortSignal,
-): AsyncGenerator<StoredBlob> {
-  const { disk } = components
-  for (const { digest, path } of await listFiles(components)) {
-    signal.throwIfAborted()
-    const stat = await disk.fileStat(path).catch(() => undefined)
-    if (stat === undefined) continue
-    const blob =
-      digest === undefined || stat.size > BLOB_BYTES_MAX
-        ? undefined
-        : await readWhole(disk, digest, path, stat, signal)
-    if (blob === undefined) await disk.removeFile(path)
-    else yield blob
-  }
-}
-
-async function readWhole(
+export async function readStray(
   disk: Disk,
   digest: Digest,
   path: string,
-  stat: { size: number; changedAt: number },
   signal: AbortSignal,
 ): Promise<StoredBlob | undefined> {
-  const geometry = geometryFor(stat.size)
-  const blob = new StoredBlob(digest, geometry, path, stat.changedAt)
+  const { size, changedAt } = await disk.fileStat(path)
+  if (size > BLOB_BYTES_MAX) return undefined
+  const geometry = geometryFor(size)
+  const blob = new StoredBlob(digest, geometry, path, changedAt)
   const hash = createHash(digestAlgorithm(digest))
-  const buffer = Buffer.allocUnsafeSlow(Math.min(geometry.pieceSize, Math.max(1, stat.size)))
+  const buffer = Buffer.allocUnsafeSlow(Math.min(geometry.pieceSize, Math.max(1, size)))
   const fd = await disk.openFile(path)
   try {
     for (let piece = 0; piece < pieceCount(geometry); piece++) {
@@ -137,30 +122,34 @@ async function readWhole(
   } finally {
     await disk.closeFile(fd)
   }
-  if (`${digestAlgorithm(digest)}:${hash.digest('hex')}` !== digest) return undefined
-  blob.complete = true
-  return blob
+  return `${digestAlgorithm(digest)}:${hash.digest('hex')}` === digest ? blob : undefined
 }
 
 /**
- * Hashes the claimed pieces of a partial blob again; `onTrue` hears of each that holds. Those that don't are left out without a word: a
- * crash may have come between the write and the record, or a disk may rot.
+ * Hashes the claimed pieces of a partial blob again, and takes each from its claims; `onTrue` hears of those that hold. The others may have
+ * been recorded before they reached the disk, or the disk rots. Returns how many were wrong.
  */
 export async function verifyClaims(
-  read: (position: number, into: Uint8Array) => Promise<void>,
   blob: StoredBlob,
-  claims: Bitfield,
+  read: (position: number, into: Uint8Array) => Promise<void>,
   onTrue: (piece: number) => void,
-): Promise<void> {
+  signal: AbortSignal,
+): Promise<number> {
+  const claims = blob.claims!
   const buffer = Buffer.allocUnsafeSlow(Math.min(blob.pieceSize, Math.max(1, blob.size)))
-  for (const piece of claims.pieces()) {
-    if (blob.forgotten) return
+  let wrong = 0
+  for (const piece of [...claims.pieces()]) {
+    if (signal.aborted || blob.forgotten) return wrong
     const bytes = buffer.subarray(0, pieceLength(blob, piece))
-    const expected = blob.hashes!.subarray(piece * 32, piece * 32 + 32)
-    const held = await read(pieceOffset(blob, piece), bytes).then(
-      () => Buffer.compare(hashPiece(bytes), expected) === 0,
+    const holds = await read(pieceOffset(blob, piece), bytes).then(
+      () => Buffer.compare(hashPiece(bytes), blob.hashAt(piece)) === 0,
       () => false,
     )
-    if (held) onTrue(piece)
+    claims.remove(piece)
+    // What is being written now, or was meanwhile, is no concern of the claim.
+    if (blob.writing.has(piece) || blob.have.has(piece)) continue
+    if (holds) onTrue(piece)
+    else wrong++
   }
+  return wrong
 }

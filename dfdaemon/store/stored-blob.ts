@@ -12,6 +12,8 @@ export class StoredBlob implements BlobStat {
   readonly file: BlobFile
   usedAt: number
   complete = false
+  /** The index may say complete; given before `complete`, taken back with it. */
+  trusted = false
   /** Pieces that the index had at start and that were not hashed again yet. */
   claims: Bitfield | undefined
   /** Hashes of all pieces, 32 bytes each, zeros where there is none; absent until somebody opens the blob. */
@@ -21,8 +23,12 @@ export class StoredBlob implements BlobStat {
   writers = 0
   forgotten = false
   readonly writing = new Map<number, Promise<void>>()
-  /** Settles when the file and the hashes are there and claims were checked. */
+  /** Settles when the file and the hashes are there. */
   ready: Promise<void> | undefined
+  /** Settles when no claim is left. */
+  verified: Promise<void> | undefined
+  /** Settles when trust was taken back on disk; nothing may be written before. */
+  demoting: Promise<void> | undefined
   #have: Bitfield | undefined
   #turn: Promise<unknown> = Promise.resolve()
 
@@ -58,7 +64,12 @@ export class StoredBlob implements BlobStat {
 
   pieceHash(piece: number): Uint8Array | undefined {
     if (piece < 0 || piece >= this.have.length || !this.have.has(piece)) return undefined
-    return this.hashes?.subarray(piece * PIECE_HASH_BYTES, (piece + 1) * PIECE_HASH_BYTES)
+    return this.hashes === undefined ? undefined : this.hashAt(piece)
+  }
+
+  /** The hash on record, whether the piece is held or not. */
+  hashAt(piece: number): Uint8Array {
+    return this.hashes!.subarray(piece * PIECE_HASH_BYTES, (piece + 1) * PIECE_HASH_BYTES)
   }
 
   setHash(piece: number, hash: Uint8Array): void {
