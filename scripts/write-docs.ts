@@ -1,4 +1,4 @@
-// Writes the documents that are held to the code: docs/errors.md, docs/configuration.md, docs/metrics.md. `npm run docs`.
+// Writes the documents that are held to the code: docs/errors.md, docs/configuration.md, docs/metrics.md, docs/limits.md. `npm run docs`.
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { dfdaemonOptions } from '../dfdaemon/config.ts'
@@ -8,6 +8,9 @@ import { environmentName, flagName } from '../shared/config/resolve.ts'
 import { errorCatalogue } from '../shared/errors.ts'
 import { supernodeOptions } from '../supernode/config.ts'
 import { SupernodeMetrics } from '../supernode/metrics.ts'
+import { listLimits } from './list-limits.ts'
+
+const root = join(import.meta.dirname, '..')
 
 const made = 'Written by `npm run docs` from the code; a test holds it to it.'
 
@@ -17,7 +20,25 @@ export async function renderDocs(): Promise<Record<string, string>> {
     'errors.md': renderErrors(),
     'configuration.md': renderConfiguration(),
     'metrics.md': await renderMetrics(),
+    'limits.md': renderLimits(),
   }
+}
+
+function renderLimits(): string {
+  const sections = ['shared', 'dfdaemon', 'supernode', 'cli'].flatMap(folder => {
+    const rows = listLimits(root, folder).map(
+      ({ name, value, file, meaning }) => `| \`${name}\` | ${value} | ${meaning} | [${file}](../${file}) |`,
+    )
+    return [`## ${folder}`, '', '| limit | value | meaning | where |', '|---|---|---|---|', ...rows, '']
+  })
+  return [
+    '# Limits',
+    '',
+    'Every queue, cache, body, wait and retry has a bound. Those an operator may want to change are options: see [configuration.md](configuration.md).',
+    `The others are constants, each with its unit in its name; here they all are; one without words of its own goes with the one above it. ${made}`,
+    '',
+    ...sections,
+  ].join('\n')
 }
 
 function renderErrors(): string {
@@ -102,6 +123,5 @@ async function renderMetrics(): Promise<string> {
 }
 
 if (process.argv[1] === import.meta.filename) {
-  for (const [name, text] of Object.entries(await renderDocs()))
-    writeFileSync(join(import.meta.dirname, '..', 'docs', name), text)
+  for (const [name, text] of Object.entries(await renderDocs())) writeFileSync(join(root, 'docs', name), text)
 }

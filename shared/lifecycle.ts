@@ -13,6 +13,7 @@ export interface Service {
 export class ServiceStack {
   readonly #logger: Logger
   readonly #started: Service[] = []
+  #stopping: Promise<void> | undefined
 
   constructor(components: { logger: Logger }) {
     this.#logger = components.logger
@@ -29,8 +30,15 @@ export class ServiceStack {
     }
   }
 
-  /** Stops all, last first; a service that fails or overstays its grace does not keep the others. */
-  async stop(graceMs: number): Promise<void> {
+  /** Stops all, last first; a service that fails or overstays its grace does not keep the others. Later calls wait for the first. */
+  stop(graceMs: number): Promise<void> {
+    this.#stopping ??= this.#stopAll(graceMs).finally(() => {
+      this.#stopping = undefined
+    })
+    return this.#stopping
+  }
+
+  async #stopAll(graceMs: number): Promise<void> {
     for (let service = this.#started.pop(); service !== undefined; service = this.#started.pop()) {
       try {
         await withinMs(Promise.resolve(service.stop(graceMs)), graceMs + STOP_SLACK_MS)

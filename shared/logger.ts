@@ -18,28 +18,24 @@ export interface LoggerInit {
   readonly format: 'auto' | 'json' | 'pretty'
 }
 
-const secretNames = [
-  'authorization',
-  'Authorization',
-  'password',
-  'secret',
-  'token',
-  'proof',
-  'ticket',
-  'cookie',
-]
+/** Names under which nothing is shown, in any spelling: `x-registry-token`, `clusterSecret`. */
+const secretName = /authorization|password|secret|token|proof|ticket|cookie|credential/i
 
-/** Paths of secrets at any of the first three levels, as pino's redaction takes them. */
-const redacted = secretNames.flatMap(name => [name, `*.${name}`, `*.*.${name}`, `headers["${name}"]`])
+const boundSecrets = ['authorization', 'password', 'secret', 'token', 'proof', 'ticket', 'cookie']
+
+/** Beyond these, facts of a log line are left out. */
+const DEPTH_MAX = 6
+const ITEMS_MAX = 200
 
 /** Makes a logger that writes to standard error, or to `destination` (tests). */
 export function createLogger(init: LoggerInit, destination?: DestinationStream): Logger {
   const options = {
     name: init.name,
     level: init.level,
-    redact: { paths: redacted, censor: '[redacted]' },
     timestamp: stdTimeFunctions.isoTime,
-    serializers: { err: describeError, error: describeError },
+    hooks: { logMethod: logCleanly },
+    // What a child logger is bound to passes by the hook.
+    redact: { paths: boundSecrets, censor: '[redacted]' },
   }
   if (destination !== undefined) return pino(options, destination)
   const pretty = init.format === 'pretty' || (init.format === 'auto' && process.stderr.isTTY)
@@ -51,9 +47,33 @@ export function createLogger(init: LoggerInit, destination?: DestinationStream):
   return pino({ ...options, transport })
 }
 
+/** Everything that is logged goes through here: what a secret's name stands for is masked, at any depth, and URLs lose user and password. */
+function logCleanly(this: PinoLogger, args: unknown[], log: (...args: never[]) => void): void {
+  const [first, ...rest] = args
+  const facts = first instanceof Error ? { err: first } : first
+  const words = first instanceof Error && rest.length === 0 ? [first.message] : rest
+  log.apply(this, [facts, ...words].map(part => cleanFacts(part, 0)) as never[])
+}
+
+function cleanFacts(value: unknown, depth: number): unknown {
+  if (typeof value === 'string') return stripCredentials(value)
+  if (typeof value !== 'object' || value === null) return value
+  if (value instanceof Error) return describeError(value)
+  if (depth > DEPTH_MAX) return '[deep]'
+  if (Array.isArray(value)) return value.slice(0, ITEMS_MAX).map(item => cleanFacts(item, depth + 1))
+  const prototype = Object.getPrototypeOf(value)
+  // Dates, multiaddrs and their like know how to write themselves.
+  if (prototype !== Object.prototype && prototype !== null) return value
+  const clean: Record<string, unknown> = {}
+  for (const [name, fact] of Object.entries(value).slice(0, ITEMS_MAX)) {
+    const hidden = secretName.test(name) && typeof fact !== 'boolean' && fact !== undefined
+    clean[name] = hidden ? '[redacted]' : cleanFacts(fact, depth + 1)
+  }
+  return clean
+}
+
 /** Errors in a line: code and message, the stack only of what is unexpected; no URL keeps its user and password. */
-function describeError(error: unknown): unknown {
-  if (!(error instanceof Error)) return typeof error === 'string' ? stripCredentials(error) : error
+function describeError(error: Error): unknown {
   const { code } = error as { code?: unknown }
   return {
     type: error.name,

@@ -37,3 +37,16 @@ test('a start that fails undoes those before it and tells its own error', async 
   await assert.rejects(stack.start(service('b', { start: true })), /b fails/)
   assert.deepEqual(story, ['+a', '-a 0'])
 })
+
+test('who asks twice to stop waits for the one stop there is', async () => {
+  const { story, stack, service } = makeStack()
+  const slow = Promise.withResolvers<void>()
+  await stack.start({ ...service('a'), stop: () => slow.promise })
+  let stopped = 0
+  const both = [stack.stop(50), stack.stop(50)].map(one => one.then(() => stopped++))
+  await Promise.resolve()
+  assert.equal(stopped, 0)
+  slow.resolve()
+  await Promise.all(both)
+  assert.deepEqual(story, ['+a'])
+})
