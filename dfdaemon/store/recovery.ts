@@ -2,7 +2,14 @@
 import { createHash } from 'node:crypto'
 import { join } from 'node:path'
 import { type Digest, digestAlgorithm } from '../../shared/digest.ts'
-import { BLOB_BYTES_MAX, geometryFor, pieceCount, pieceLength, pieceOffset } from '../../shared/piece.ts'
+import {
+  BLOB_BYTES_MAX,
+  type Geometry,
+  geometryFor,
+  pieceCount,
+  pieceLength,
+  pieceOffset,
+} from '../../shared/piece.ts'
 import { hashPiece } from '../../shared/piece-hash.ts'
 import type { Disk } from './disk.ts'
 import { parseFinalName, parsePartialName, type StoreLayout } from './layout.ts'
@@ -15,11 +22,17 @@ export interface RecoveryComponents {
   readonly index: PieceIndex
 }
 
+export interface StrayFile {
+  readonly path: string
+  /** How the blob was cut, if a record says so. */
+  geometry?: Geometry
+}
+
 export interface Recovered {
   /** Complete ones, and partial ones whose pieces are claims until they are hashed again. */
   readonly blobs: StoredBlob[]
-  /** Files in the place of complete blobs that no record vouches for, by digest: to be read whole before they are trusted. */
-  readonly strays: Map<Digest, string>
+  /** Files in the place of complete blobs that no record vouches for: to be read whole before they are trusted. */
+  readonly strays: Map<Digest, StrayFile>
   /** Records without a file that fits. */
   readonly lost: Digest[]
   /** Partial files that nobody owned, removed. */
@@ -41,7 +54,9 @@ export async function recoverBlobs(
     const blob = await recoverBlob(components, record, strays.has(record.digest), partial.has(record.digest))
     if (blob === undefined) lost.push(record.digest)
     else blobs.push(blob)
+    const stray = strays.get(record.digest)
     if (blob?.complete) strays.delete(record.digest)
+    else if (stray !== undefined) stray.geometry = record
   }
   const owned = new Set(blobs.filter(blob => !blob.complete).map(blob => blob.digest))
   let removed = 0
@@ -80,13 +95,13 @@ async function recoverBlob(
   return blob
 }
 
-async function listFinal({ disk, layout }: RecoveryComponents): Promise<Map<Digest, string>> {
-  const found = new Map<Digest, string>()
+async function listFinal({ disk, layout }: RecoveryComponents): Promise<Map<Digest, StrayFile>> {
+  const found = new Map<Digest, StrayFile>()
   for (const { algorithm, dir } of layout.algorithmDirs()) {
     for (const fanOut of await disk.listDirectory(dir)) {
       for (const name of await disk.listDirectory(join(dir, fanOut))) {
         const digest = parseFinalName(algorithm, fanOut, name)
-        if (digest !== undefined) found.set(digest, join(dir, fanOut, name))
+        if (digest !== undefined) found.set(digest, { path: join(dir, fanOut, name) })
       }
     }
   }
@@ -100,12 +115,13 @@ async function listFinal({ disk, layout }: RecoveryComponents): Promise<Map<Dige
 export async function readStray(
   disk: Disk,
   digest: Digest,
-  path: string,
+  stray: StrayFile,
   signal: AbortSignal,
 ): Promise<StoredBlob | undefined> {
+  const { path } = stray
   const { size, changedAt } = await disk.fileStat(path)
   if (size > BLOB_BYTES_MAX) return undefined
-  const geometry = geometryFor(size)
+  const geometry = stray.geometry?.size === size ? stray.geometry : geometryFor(size)
   const blob = new StoredBlob(digest, geometry, path, changedAt)
   const hash = createHash(digestAlgorithm(digest))
   const buffer = Buffer.allocUnsafeSlow(Math.min(geometry.pieceSize, Math.max(1, size)))

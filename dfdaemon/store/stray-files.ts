@@ -2,7 +2,7 @@
 import type { Digest } from '../../shared/digest.ts'
 import type { Logger } from '../../shared/logger.ts'
 import type { Disk } from './disk.ts'
-import { readStray } from './recovery.ts'
+import { readStray, type StrayFile } from './recovery.ts'
 import type { StoredBlob } from './stored-blob.ts'
 
 export interface StrayComponents {
@@ -14,7 +14,7 @@ export interface StrayComponents {
 
 export class StrayFiles {
   readonly #c: StrayComponents
-  readonly #files = new Map<Digest, { path: string; check: Promise<void> | undefined }>()
+  readonly #files = new Map<Digest, { file: StrayFile; check: Promise<void> | undefined }>()
   readonly #signal: AbortSignal
   #found = 0
 
@@ -23,15 +23,15 @@ export class StrayFiles {
     this.#signal = init.signal
   }
 
-  add(files: Iterable<[Digest, string]>): void {
-    for (const [digest, path] of files) this.#files.set(digest, { path, check: undefined })
+  add(files: Iterable<[Digest, StrayFile]>): void {
+    for (const [digest, file] of files) this.#files.set(digest, { file, check: undefined })
   }
 
   /** Undefined if there is no such stray; else settles when it was adopted or removed. */
   settle(digest: Digest): Promise<void> | undefined {
     const stray = this.#files.get(digest)
     if (stray === undefined) return undefined
-    stray.check ??= this.#check(digest, stray.path).finally(() => this.#files.delete(digest))
+    stray.check ??= this.#check(digest, stray.file).finally(() => this.#files.delete(digest))
     return stray.check
   }
 
@@ -44,13 +44,13 @@ export class StrayFiles {
     return this.#found
   }
 
-  async #check(digest: Digest, path: string): Promise<void> {
+  async #check(digest: Digest, file: StrayFile): Promise<void> {
     const { disk, logger } = this.#c
     try {
-      const blob = await readStray(disk, digest, path, this.#signal)
+      const blob = await readStray(disk, digest, file, this.#signal)
       if (blob === undefined) {
         logger.warn({ digest }, 'a file does not match the digest of its name and is removed')
-        await disk.removeFile(path)
+        await disk.removeFile(file.path)
         return
       }
       await this.#c.adopt(blob)

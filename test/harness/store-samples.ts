@@ -47,11 +47,13 @@ export async function writePieces(
     await handle.writePiece(piece, blob.piece(piece), hashPiece(blob.piece(piece)))
 }
 
-/** Stores a whole blob and closes it. */
+/** Stores a whole blob, unless it is there, and closes it. */
 export async function storeBlob(store: BlobStore, blob: SampleBlob): Promise<void> {
   const handle = await store.create(blob.digest, blob.geometry)
-  await writePieces(handle, blob)
-  await handle.commit()
+  if (!handle.stat.complete) {
+    await writePieces(handle, blob)
+    await handle.commit()
+  }
   await handle.close()
 }
 
