@@ -39,9 +39,15 @@ if (findCommand('docker-registry') === undefined) {
   process.stderr.write('docker-registry not found; install the package docker-registry\n')
   process.exit(1)
 }
-await runBench(Number(values.repetitions), Number(values.mib) * MiB, values['dry-run'])
+try {
+  await runBench(Number(values.repetitions), Number(values.mib) * MiB, values['dry-run'])
+} catch (error) {
+  process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`)
+  process.exitCode = 1
+}
 
 async function runBench(repetitions: number, bytes: number, dryRun: boolean): Promise<void> {
+  const machine = describeMachine()
   await buildBundle()
   say(`pulls over unlimited loopback; services from ${findServices()}`)
   const pull = await measurePulls({ repetitions, hosts: 1 })
@@ -64,7 +70,6 @@ async function runBench(repetitions: number, bytes: number, dryRun: boolean): Pr
     nginxSkipped === undefined
       ? { bare: await nginxMedian('bare', bytes), disk: await nginxMedian('disk', bytes) }
       : undefined
-  const machine = describeMachine()
   const services = findServices()
   const figures: BenchFigures = {
     machine,

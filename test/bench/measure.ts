@@ -1,7 +1,7 @@
 // Reads what a benchmark needs of the machine and of processes, from /proc; and sums up repetitions.
 import { execFileSync } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
-import { cpus, release, totalmem } from 'node:os'
+import { cpus, loadavg, release, totalmem } from 'node:os'
 import { findCommand } from '../harness/packages.ts'
 
 /** Resident memory of a process, in bytes. */
@@ -57,6 +57,8 @@ export interface Machine {
   readonly cores: number
   readonly memoryGiB: number
   readonly kernel: string
+  /** Runnable tasks in the minute before the run; near 0 unless others were at work, which spoils the figures. */
+  readonly loadBefore: number
   readonly versions: Readonly<Record<string, string>>
 }
 
@@ -67,6 +69,7 @@ export function describeMachine(): Machine {
     cores: cpus().length,
     memoryGiB: Math.round(totalmem() / 2 ** 30),
     kernel: release(),
+    loadBefore: loadavg()[0]!,
     versions: {
       node: process.version,
       'docker-registry': askVersion('docker-registry', '--version'),

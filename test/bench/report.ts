@@ -74,7 +74,7 @@ Written by \`npm run bench -- pull\`; not by hand. The same figures for machines
 
 ${machine.date}, ${machine.cores} × ${machine.processor}, ${machine.memoryGiB} GiB, Linux ${machine.kernel}; ${versions.join(', ')}.
 Everything runs on this one machine, so registry, seed, dfdaemon and client share its ${machine.cores} cores.
-Supernode, seed and dfdaemon ran from ${figures.services === 'bundle' ? 'the bundle, as they are shipped' : 'the sources, as in development'}.
+${machine.loadBefore < 0.5 ? '' : `**Others were at work on it** (load ${machine.loadBefore.toFixed(1)} before the run), so these figures are too slow.\n`}Supernode, seed and dfdaemon ran from ${figures.services === 'bundle' ? 'the bundle, as they are shipped' : 'the sources, as in development'}.
 
 ## Goals
 
