@@ -1,11 +1,6 @@
 // The logger every part takes: pino, JSON lines (pretty on a terminal), credentials redacted wherever they occur by name.
-import {
-  type DestinationStream,
-  type Logger as PinoLogger,
-  pino,
-  stdTimeFunctions,
-  type TransportSingleOptions,
-} from 'pino'
+import { createRequire } from 'node:module'
+import { type DestinationStream, type Logger as PinoLogger, pino, stdTimeFunctions } from 'pino'
 
 export type Logger = PinoLogger
 
@@ -40,11 +35,13 @@ export function createLogger(init: LoggerInit, destination?: DestinationStream):
   if (destination !== undefined) return pino(options, destination)
   const pretty = init.format === 'pretty' || (init.format === 'auto' && process.stderr.isTTY)
   if (!pretty) return pino(options, pino.destination({ fd: 2, sync: false, minLength: 0 }))
-  const transport: TransportSingleOptions = {
-    target: 'pino-pretty',
-    options: { destination: 2, ignore: 'pid,hostname,name', translateTime: 'SYS:HH:MM:ss.l' },
-  }
-  return pino({ ...options, transport })
+  return pino(options, makePrettyStream())
+}
+
+/** Loaded only where it is used: it takes time and memory that a service in a cluster should not spend. */
+function makePrettyStream(): DestinationStream {
+  const { build } = createRequire(import.meta.url)('pino-pretty') as typeof import('pino-pretty')
+  return build({ destination: 2, sync: true, ignore: 'pid,hostname,name', translateTime: 'SYS:HH:MM:ss.l' })
 }
 
 /** Everything that is logged goes through here: what a secret's name stands for is masked, at any depth, and URLs lose user and password. */

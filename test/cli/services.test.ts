@@ -66,9 +66,7 @@ test('an address in use is exit code 1 and names the option or address', async t
   for (const [service, flag] of [
     ['dfdaemon', '--proxy.address'],
     ['dfdaemon', '--peer.address'],
-    ['dfdaemon', '--admin.address'],
     ['supernode', '--api.address'],
-    ['supernode', '--peer.address'],
   ] as const) {
     const words = [...freePorts[service], '--log.level=silent', '--data-dir', join(directory, service)]
     const { code, err } = await runPantala([service, ...words, `${flag}=${taken}`])

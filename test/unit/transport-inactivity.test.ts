@@ -7,7 +7,8 @@ import { leanYamux } from '../../shared/transport/lean-yamux.ts'
 import { nativeTls } from '../../shared/transport/native-tls.ts'
 import { until } from '../harness/until.ts'
 
-const INACTIVITY_MS = 250
+/** Long enough that a handshake on a busy machine is no silence. */
+const INACTIVITY_MS = 1000
 
 const makeNode = (listen: string[]) =>
   createLibp2p({
@@ -36,12 +37,12 @@ test('inactivity is seen through TLS', async t => {
   let echoes = 0
   stream.addEventListener('message', () => {
     echoes++
-    setTimeout(() => echoes < 12 && stream.send(Buffer.from('again')), INACTIVITY_MS / 5)
+    setTimeout(() => echoes < 10 && stream.send(Buffer.from('again')), INACTIVITY_MS / 4)
   })
   const begin = performance.now()
   stream.send(Buffer.from('first'))
-  await until(() => echoes === 12)
+  await until(() => echoes === 10, 60_000)
   assert.ok(performance.now() - begin > 2 * INACTIVITY_MS)
   assert.equal(connection.status, 'open')
-  await until(() => connection.status !== 'open' && a.getConnections().length === 0, 3_000)
+  await until(() => connection.status !== 'open' && a.getConnections().length === 0, 10_000)
 })

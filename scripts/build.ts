@@ -1,0 +1,69 @@
+// Builds what is shipped into dist/: the command as one file, its launcher, and the few packages that cannot be bundled. `npm run build`.
+import { cpSync, existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { build } from 'esbuild'
+
+const root = join(import.meta.dirname, '..')
+const dist = join(root, 'dist')
+
+/** Native code, and what is loaded only where logs are for people. */
+const notBundled = ['@napi-rs/blake-hash', 'classic-level', 'pino-pretty']
+
+/** Files that are of no use at run time. */
+const left =
+  /\/(test|tests|docs?|deps|src|bench|benchmarks|examples?|\.github)$|\.(md|map|d\.[cm]?ts|gyp|gypi|cc?|h)$/
+
+await bundle()
+copyPackages()
+cpSync(join(root, 'cli', 'pantala'), join(dist, 'pantala'))
+if (parseArgs({ options: { 'with-node': { type: 'boolean' } } }).values['with-node']) {
+  cpSync(process.execPath, join(dist, 'node'), { dereference: true })
+}
+
+async function bundle(): Promise<void> {
+  rmSync(dist, { recursive: true, force: true })
+  mkdirSync(dist)
+  const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string }
+  await build({
+    entryPoints: [join(root, 'cli', 'main.ts')],
+    outfile: join(dist, 'pantala.mjs'),
+    bundle: true,
+    platform: 'node',
+    target: 'node22',
+    format: 'esm',
+    minify: true,
+    keepNames: true,
+    legalComments: 'none',
+    external: notBundled,
+    define: { PANTALA_VERSION: JSON.stringify(version) },
+    // CommonJS packages in an ES module need what Node gives only to CommonJS.
+    banner: {
+      js: [
+        "import { createRequire as makeRequire } from 'node:module'",
+        'const require = makeRequire(import.meta.url), __filename = import.meta.filename, __dirname = import.meta.dirname',
+      ].join('\n'),
+    },
+    logLevel: 'warning',
+  })
+}
+
+/** Copies the packages that are not bundled, and all that they need, beside the bundle. */
+function copyPackages(): void {
+  const wanted = [...notBundled]
+  const copied = new Set<string>()
+  for (let name = wanted.shift(); name !== undefined; name = wanted.shift()) {
+    const from = join(root, 'node_modules', name)
+    if (copied.has(name) || !existsSync(from)) continue
+    copied.add(name)
+    cpSync(from, join(dist, 'node_modules', name), {
+      recursive: true,
+      dereference: true,
+      filter: path => !left.test(path.slice(from.length)),
+    })
+    const { dependencies, optionalDependencies } = JSON.parse(
+      readFileSync(join(from, 'package.json'), 'utf8'),
+    ) as { dependencies?: object; optionalDependencies?: object }
+    wanted.push(...Object.keys({ ...dependencies, ...optionalDependencies }))
+  }
+}
