@@ -33,28 +33,39 @@ export async function serveBlob(
     response.writeHead(200, { ...common, 'content-length': size }).end()
     return true
   }
-  const asked = headerText(exchange, 'range')
+  const asked = readAskedRange(exchange, common.etag)
   if (asked !== undefined && readRange(asked, await blobs.length(request, signal)) === 'unsatisfiable') {
     refuseRange(exchange, await blobs.length(request, signal))
   }
   const blob = await blobs.open(request, signal)
-  const range = readRange(asked, blob.size)
-  if (range === 'unsatisfiable') {
+  try {
+    signal.throwIfAborted()
+    const range = readRange(asked, blob.size)
+    if (range === 'unsatisfiable') refuseRange(exchange, blob.size)
+    const { offset, length } = range ?? { offset: 0, length: blob.size }
+    if (range === undefined) response.writeHead(200, { ...common, 'content-length': length })
+    else {
+      const end = offset + length - 1
+      const contentRange = `bytes ${offset}-${end}/${blob.size}`
+      response.writeHead(206, { ...common, 'content-length': length, 'content-range': contentRange })
+    }
+    const onSent =
+      blob.from === 'cache' ? (bytes: number) => metrics.countBlobBytes('cache', bytes) : undefined
+    const body = new BodySender(response, { ...init, onSent })
+    await blob.send(offset, length, chunk => body.take(chunk), signal)
+    if (body.bytes !== length)
+      throw new PantalaError('BLOB_INCOMPLETE', { detail: `${body.bytes} of ${length} bytes were sent` })
+    await body.end()
+    return true
+  } finally {
     blob.close()
-    refuseRange(exchange, blob.size)
   }
-  const { offset, length } = range ?? { offset: 0, length: blob.size }
-  if (range === undefined) response.writeHead(200, { ...common, 'content-length': length })
-  else {
-    const end = offset + length - 1
-    const contentRange = `bytes ${offset}-${end}/${blob.size}`
-    response.writeHead(206, { ...common, 'content-length': length, 'content-range': contentRange })
-  }
-  const onSent = blob.from === 'cache' ? (bytes: number) => metrics.countBlobBytes('cache', bytes) : undefined
-  const body = new BodySender(response, { ...init, onSent })
-  await blob.send(offset, length, chunk => body.take(chunk), signal)
-  await body.end()
-  return true
+}
+
+/** The Range header, unless If-Range names other content: then the whole is asked for (RFC 9110, section 13.1.5). */
+function readAskedRange(exchange: ProxyExchange, etag: string): string | undefined {
+  const condition = headerText(exchange, 'if-range')
+  return condition === undefined || condition === etag ? headerText(exchange, 'range') : undefined
 }
 
 function refuseRange(exchange: ProxyExchange, size: number): never {

@@ -14,14 +14,21 @@ export interface BodySenderInit {
 export class BodySender {
   readonly #response: ServerResponse
   readonly #init: BodySenderInit
+  #bytes = 0
 
   constructor(response: ServerResponse, init: BodySenderInit) {
     this.#response = response
     this.#init = init
   }
 
+  /** Bytes taken so far. */
+  get bytes(): number {
+    return this.#bytes
+  }
+
   /** Settles when the chunk was handed to the system. @throws PantalaError DEADLINE_PASSED when the client went away or was cut */
   take(chunk: Uint8Array): Promise<void> {
+    this.#bytes += chunk.byteLength
     return this.#withinDeadline(done => {
       this.#response.write(chunk, error => {
         if (!error) this.#init.onSent?.(chunk.byteLength)

@@ -1,7 +1,7 @@
 // Passes tags/list, referrers and the API's root on to the source: its answer is the answer, but for the fallback that the specification asks for.
 import type { Readable } from 'node:stream'
-
-import { PantalaError } from '../../shared/errors.ts'
+import type { Digest } from '../../shared/digest.ts'
+import { isPantalaError, PantalaError } from '../../shared/errors.ts'
 import type { ForwardAnswer } from '../../shared/source/source-client.ts'
 import { passStream } from './body-sender.ts'
 import { headerText, type ProxyComponents, type ProxyExchange } from './proxy-context.ts'
@@ -19,11 +19,12 @@ const passedBack = [
 /** Headers of the client that are handed on; the credential goes by the source reference. */
 const passedOn = ['accept', 'user-agent']
 
-const emptyIndex = JSON.stringify({
-  schemaVersion: 2,
-  mediaType: 'application/vnd.oci.image.index.v1+json',
-  manifests: [],
-})
+const indexType = 'application/vnd.oci.image.index.v1+json'
+
+const emptyIndex = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: indexType, manifests: [] }))
+
+/** A referrers tag holds so many digits of the digest at most. */
+const TAG_HEX_MAX = 64
 
 /** A body that is passed on may stop moving for this long before it is cut, in ms. */
 const STALLED_PASS_MS = 30_000
@@ -39,24 +40,40 @@ export async function servePassedOn(
 }
 
 /**
- * Referrers of a manifest; an empty index where the source has no such API, so that clients need not fall back to tags themselves
- * (distribution-spec, "Listing Referrers").
+ * Referrers of a manifest. Where the source has no such API, the index under the referrers tag answers, or an empty one: a client that is
+ * answered 200 does not look at that tag itself (distribution-spec, "Listing Referrers" and "Referrers Tag Schema").
  */
 export async function serveReferrers(
-  components: Pick<ProxyComponents, 'registry'>,
+  components: Pick<ProxyComponents, 'registry' | 'manifests'>,
   exchange: ProxyExchange,
+  subject: Digest,
   path: string,
 ): Promise<boolean> {
   const answer = await forward(components, exchange, path)
   if (answer.status !== 404) return passBack(answer, exchange)
   answer.body.destroy()
+  const body = (await findTaggedIndex(components, exchange, subject)) ?? emptyIndex
   const { response, method } = exchange
-  response.writeHead(200, {
-    'content-type': 'application/vnd.oci.image.index.v1+json',
-    'content-length': Buffer.byteLength(emptyIndex),
-  })
-  response.end(method === 'HEAD' ? undefined : emptyIndex)
+  response.writeHead(200, { 'content-type': indexType, 'content-length': body.byteLength })
+  response.end(method === 'HEAD' ? undefined : body)
   return true
+}
+
+/** What older clients kept under the tag made of the subject's digest; undefined if there is none, or no index. */
+async function findTaggedIndex(
+  { manifests }: Pick<ProxyComponents, 'manifests'>,
+  { source, signal }: ProxyExchange,
+  subject: Digest,
+): Promise<Uint8Array | undefined> {
+  const [algorithm, hex] = subject.split(':') as [string, string]
+  const reference = `${algorithm}-${hex.slice(0, TAG_HEX_MAX)}`
+  try {
+    const manifest = await manifests.get({ source, reference, accept: [indexType] }, signal)
+    return manifest.mediaType === indexType ? manifest.body : undefined
+  } catch (error) {
+    if (isPantalaError(error, 'SOURCE_MANIFEST_UNKNOWN')) return undefined
+    throw error
+  }
 }
 
 function forward(
@@ -73,9 +90,10 @@ function forward(
 }
 
 async function passBack(answer: ForwardAnswer, exchange: ProxyExchange): Promise<boolean> {
-  const { response, method } = exchange
-  if (answer.status >= 500) {
+  const { response, method, signal } = exchange
+  if (signal.aborted || answer.status >= 500) {
     answer.body.destroy()
+    signal.throwIfAborted()
     throw new PantalaError('SOURCE_STATUS', {
       detail: `${method} ${exchange.source.registry} answered ${answer.status}`,
     })
@@ -90,7 +108,7 @@ async function passBack(answer: ForwardAnswer, exchange: ProxyExchange): Promise
     response.end()
     return true
   }
-  const init = { stalledSendMs: STALLED_PASS_MS, signal: exchange.signal }
+  const init = { stalledSendMs: STALLED_PASS_MS, signal }
   await passStream(answer.body as unknown as Readable, response, init)
   return true
 }

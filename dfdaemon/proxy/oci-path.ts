@@ -19,6 +19,9 @@ export interface OciRequest {
 /** Longest name taken, in characters (distribution-spec, "Pulling manifests": names of up to 255 characters with the host name). */
 const NAME_CHARS_MAX = 255
 
+/** Most of a request that an error repeats, in characters. */
+const QUOTED_CHARS_MAX = 255
+
 /** Grammar of names and tags in the OCI distribution specification 1.1, section "Pulling manifests". */
 const namePattern = /^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:\/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$/
 const tagPattern = /^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$/
@@ -38,7 +41,7 @@ export function readOciPath(path: string, ns: string | undefined, defaultRegistr
   const registry = readRegistry(ns ?? prefixed?.registry ?? defaultRegistry)
   const repository = completeName(registry, prefixed?.repository ?? name)
   if (repository.length > NAME_CHARS_MAX || !namePattern.test(repository)) {
-    throw new PantalaError('NAME_INVALID', { detail: repository.slice(0, NAME_CHARS_MAX) })
+    throw new PantalaError('NAME_INVALID', { detail: quoteAsked(repository) })
   }
   return { target, registry, repository }
 }
@@ -48,7 +51,7 @@ function splitPath(path: string): { name: string; target: OciTarget } {
   if (parts !== null) return { name: decode(parts[1]!), target: readTarget(parts[2]!, decode(parts[3]!)) }
   const tags = /^\/v2\/(.+)\/tags\/list$/.exec(path)
   if (tags !== null) return { name: decode(tags[1]!), target: { kind: 'tags' } }
-  throw new PantalaError('PATH_UNKNOWN', { detail: path.slice(0, 200) })
+  throw new PantalaError('PATH_UNKNOWN', { detail: quoteAsked(path) })
 }
 
 function readTarget(word: string, reference: string): OciTarget {
@@ -56,7 +59,7 @@ function readTarget(word: string, reference: string): OciTarget {
   if (word === 'referrers') return { kind: 'referrers', digest: parseDigest(reference) }
   if (reference.includes(':')) return { kind: 'manifest', reference: parseDigest(reference) }
   if (!tagPattern.test(reference))
-    throw new PantalaError('REFERENCE_INVALID', { detail: reference.slice(0, 160) })
+    throw new PantalaError('REFERENCE_INVALID', { detail: quoteAsked(reference) })
   return { kind: 'manifest', reference }
 }
 
@@ -74,7 +77,12 @@ function completeName(registry: string, name: string): string {
 }
 
 function readRegistry(text: string): string {
-  if (!registryPattern.test(text)) throw new PantalaError('UPSTREAM_UNKNOWN', { detail: text.slice(0, 160) })
+  // What stands before an @ may be a password: it is not repeated.
+  if (!registryPattern.test(text)) {
+    throw new PantalaError('UPSTREAM_UNKNOWN', {
+      detail: text.slice(text.lastIndexOf('@') + 1).slice(0, 160),
+    })
+  }
   return text.toLowerCase()
 }
 
@@ -82,6 +90,14 @@ function decode(text: string): string {
   try {
     return decodeURIComponent(text)
   } catch {
-    throw new PantalaError('NAME_INVALID', { detail: text.slice(0, 160) })
+    throw new PantalaError('NAME_INVALID', { detail: quoteAsked(text) })
   }
+}
+
+/** A part of a request, fit for errors and log lines: what stands before an @ may be a password, and is left out. */
+export function quoteAsked(text: string): string {
+  return text
+    .slice(0, 1000)
+    .replace(/[^\s/]+@/g, '')
+    .slice(0, QUOTED_CHARS_MAX)
 }

@@ -1,69 +1,101 @@
 // Answers GET /v2/: the upstream's own challenge where it has one, since docker and podman learn there, and only there, that they must log in.
 import type { Clock } from '../../shared/clock.ts'
+import { isPantalaError, PantalaError } from '../../shared/errors.ts'
 import type { SourceRef } from '../../shared/protocol/messages.ts'
+import type { ForwardAnswer } from '../../shared/source/source-client.ts'
 import type { ProxyComponents, ProxyExchange } from './proxy-context.ts'
 
-/** How long a registry's challenge is remembered, and how long is waited for it, in ms. */
+/** How long a registry's challenge is remembered, in ms; briefly where the registry was away, since it may be back. */
 const REMEMBERED_MS = 60_000
+const REMEMBERED_AWAY_MS = 5_000
+
+/** How long is waited for the registry, in ms; docker itself gives up on a mirror after 15 s. */
 const PATIENCE_MS = 2_000
 
 /** Registries whose challenge is remembered. */
 const REGISTRIES_MAX = 256
 
+/** What a registry says at its root: it wants credentials, it does not, or nothing. */
+type RootAnswer = { readonly challenge: string } | 'open' | 'away'
+
 interface Remembered {
-  readonly challenge: string | undefined
-  readonly untilMs: number
+  readonly answer: Promise<RootAnswer>
+  /** Infinite until the answer is there. */
+  untilMs: number
 }
 
 export class RootRoute {
   readonly #registry: ProxyComponents['registry']
   readonly #clock: Clock
-  readonly #challenges = new Map<string, Remembered>()
+  readonly #answers = new Map<string, Remembered>()
 
   constructor(components: { registry: ProxyComponents['registry']; clock: Clock }) {
     this.#registry = components.registry
     this.#clock = components.clock
   }
 
-  /** 401 with the challenge to callers without a credential, 200 otherwise; also 200 while the upstream is away, so that what is cached can be pulled. */
+  /**
+   * 401 with the challenge where the registry shows one, 200 otherwise; also 200 while it is away, so that what is cached can be pulled.
+   * A caller's credential is tried at the registry each time: this is how `docker login` finds out that it is wrong.
+   */
   async serve(exchange: ProxyExchange): Promise<boolean> {
     const { response, source, method } = exchange
-    const challenge =
-      source.authorization === undefined ? await this.#challengeOf(source, exchange.signal) : undefined
-    const body =
-      challenge === undefined
-        ? '{}'
-        : JSON.stringify({ errors: [{ code: 'UNAUTHORIZED', message: 'authentication required' }] })
-    response.writeHead(challenge === undefined ? 200 : 401, {
+    const answer = await (source.authorization === undefined ? this.#recall(source) : this.#ask(source))
+    const isRefused = typeof answer === 'object'
+    const body = isRefused
+      ? JSON.stringify({ errors: [{ code: 'UNAUTHORIZED', message: 'authentication required' }] })
+      : '{}'
+    response.writeHead(isRefused ? 401 : 200, {
       'content-type': 'application/json; charset=utf-8',
       'content-length': Buffer.byteLength(body),
-      ...(challenge === undefined ? {} : { 'www-authenticate': challenge }),
+      ...(isRefused ? { 'www-authenticate': answer.challenge } : {}),
     })
     response.end(method === 'HEAD' ? undefined : body)
     return true
   }
 
-  async #challengeOf(source: SourceRef, signal: AbortSignal): Promise<string | undefined> {
+  /** What the registry says to callers without a credential; all who ask at once wait for one question, which no caller's leaving takes back. */
+  #recall(source: SourceRef): Promise<RootAnswer> {
     const { registry } = source
-    const remembered = this.#challenges.get(registry)
-    const nowMs = this.#clock.monotonic()
-    if (remembered !== undefined && remembered.untilMs > nowMs) return remembered.challenge
-    const challenge = await this.#ask(source, signal)
-    if (this.#challenges.size >= REGISTRIES_MAX)
-      this.#challenges.delete(this.#challenges.keys().next().value!)
-    this.#challenges.set(registry, { challenge, untilMs: nowMs + REMEMBERED_MS })
-    return challenge
+    const known = this.#answers.get(registry)
+    if (known !== undefined && known.untilMs > this.#clock.monotonic()) return known.answer
+    const asked: Remembered = { answer: this.#ask(source), untilMs: Number.POSITIVE_INFINITY }
+    void asked.answer.then(answer => {
+      asked.untilMs = this.#clock.monotonic() + (answer === 'away' ? REMEMBERED_AWAY_MS : REMEMBERED_MS)
+    })
+    if (this.#answers.size >= REGISTRIES_MAX) this.#answers.delete(this.#answers.keys().next().value!)
+    this.#answers.set(registry, asked)
+    return asked.answer
   }
 
-  async #ask(source: SourceRef, signal: AbortSignal): Promise<string | undefined> {
-    try {
-      const patience = AbortSignal.any([signal, AbortSignal.timeout(PATIENCE_MS)])
-      const answer = await this.#registry.forward(source, 'GET', '/v2/', {}, patience)
-      answer.body.destroy()
-      return answer.status === 401 ? answer.headers['www-authenticate'] : undefined
-    } catch {
-      signal.throwIfAborted()
-      return undefined
-    }
+  /** Never rejects; settles within PATIENCE_MS. */
+  #ask(source: SourceRef): Promise<RootAnswer> {
+    const patience = new AbortController()
+    return new Promise(resolve => {
+      const timer = this.#clock.after(PATIENCE_MS, () => {
+        patience.abort(new PantalaError('DEADLINE_PASSED', { detail: `no answer within ${PATIENCE_MS} ms` }))
+        resolve('away')
+      })
+      this.#registry
+        .forward(source, 'GET', '/v2/', {}, patience.signal)
+        .then(readRootAnswer, readRootFailure)
+        .then(answer => {
+          timer.cancel()
+          resolve(answer)
+        })
+    })
   }
+}
+
+function readRootAnswer({ status, headers, body }: ForwardAnswer): RootAnswer {
+  body.destroy()
+  const challenge = headers['www-authenticate']
+  if (status === 401 && challenge !== undefined) return { challenge }
+  return status >= 500 ? 'away' : 'open'
+}
+
+/** Where mirrors are asked too, a refusal comes as an error. */
+function readRootFailure(error: unknown): RootAnswer {
+  if (!isPantalaError(error, 'SOURCE_UNAUTHORIZED') || error.challenge === undefined) return 'away'
+  return { challenge: error.challenge }
 }

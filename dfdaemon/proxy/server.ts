@@ -7,7 +7,7 @@ import { serveBlob } from './blob-route.ts'
 import { servePassedOn, serveReferrers } from './forward-route.ts'
 import { serveManifest } from './manifest-route.ts'
 import { answerError } from './oci-error.ts'
-import { type OciRequest, readOciPath } from './oci-path.ts'
+import { type OciRequest, quoteAsked, readOciPath } from './oci-path.ts'
 import type { ProxyComponents, ProxyExchange, PullResult } from './proxy-context.ts'
 import { RootRoute } from './root-route.ts'
 
@@ -45,8 +45,14 @@ export class ProxyServer {
     this.#c = components
     this.#init = init
     this.#root = new RootRoute(components)
+    const take = (request: FastifyRequest, reply: FastifyReply): void => {
+      reply.hijack()
+      void this.#serve(request.raw, reply.raw)
+    }
     this.#server = fastify({
       logger: false,
+      // What the framework itself objects to (escapes in the path, media types of pushes) is refused in the registry's own words, too.
+      frameworkErrors: (_error, request, reply) => take(request, reply),
       routerOptions: { maxParamLength: PATH_CHARS_MAX },
       bodyLimit: 1,
       requestTimeout: 0,
@@ -64,10 +70,7 @@ export class ProxyServer {
     // Bodies of pushes are not read: the answer is an error.
     this.#server.removeAllContentTypeParsers()
     this.#server.addContentTypeParser('*', (_request, _payload, done) => done(null))
-    const take = (request: FastifyRequest, reply: FastifyReply): void => {
-      reply.hijack()
-      void this.#serve(request.raw, reply.raw)
-    }
+    this.#server.setErrorHandler((_error, request, reply) => take(request, reply))
     this.#server.setNotFoundHandler(take)
     this.#server.route({ method: ['GET', 'HEAD'], url: '/v2/*', handler: take })
   }
@@ -100,6 +103,8 @@ export class ProxyServer {
   /** Takes no more requests, lets those running finish within `graceMs`, then cuts them. */
   async stop(graceMs: number): Promise<void> {
     this.#stopping = true
+    // A closed port sends runtimes elsewhere at once; an error would cost some of them the pull.
+    this.#server.server.close()
     if (this.#running > 0 && graceMs > 0) {
       await new Promise<void>(resolve => {
         const timer = setTimeout(resolve, graceMs)
@@ -114,8 +119,11 @@ export class ProxyServer {
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const gone = new AbortController()
-    const onClose = (): void =>
-      gone.abort(new PantalaError('DEADLINE_PASSED', { detail: 'the client went away' }))
+    const onClose = (): void => {
+      // An answer that was sent to its end closes, too, before its sender hears of it.
+      if (!response.writableFinished)
+        gone.abort(new PantalaError('DEADLINE_PASSED', { detail: 'the client went away' }))
+    }
     response.once('close', onClose)
     response.setHeader('docker-distribution-api-version', 'registry/2.0')
     this.#running++
@@ -128,7 +136,8 @@ export class ProxyServer {
     try {
       const asked = this.#admit(request)
       isPull = asked.target.kind === 'manifest' || asked.target.kind === 'blob'
-      const whole = await this.#route(asked, makeExchange(asked, request, response, gone.signal))
+      const work = this.#route(asked, makeExchange(asked, request, response, gone.signal))
+      const whole = await unlessAborted(work, gone.signal)
       if (isPull) this.#c.metrics.countPull(whole ? 'ok' : 'aborted')
     } catch (error) {
       const result = this.#fail(request, response, error)
@@ -149,9 +158,9 @@ export class ProxyServer {
     }
     const url = request.url ?? ''
     if (url.length > PATH_CHARS_MAX || !url.startsWith('/v2'))
-      throw new PantalaError('PATH_UNKNOWN', { detail: url.slice(0, 200) })
+      throw new PantalaError('PATH_UNKNOWN', { detail: describeUrl(url) })
     if (request.method !== 'GET' && request.method !== 'HEAD') {
-      throw new PantalaError('METHOD_UNSUPPORTED', { detail: `${request.method} ${url.slice(0, 200)}` })
+      throw new PantalaError('METHOD_UNSUPPORTED', { detail: `${request.method} ${describeUrl(url)}` })
     }
     const { path, query } = splitUrl(url)
     return readOciPath(path, query.get('ns') || undefined, this.#init.defaultRegistry)
@@ -172,6 +181,7 @@ export class ProxyServer {
         return serveReferrers(
           this.#c,
           exchange,
+          target.digest,
           `/v2/${repository}/referrers/${target.digest}${exchange.query}`,
         )
     }
@@ -179,7 +189,7 @@ export class ProxyServer {
 
   /** Answers with the error, or cuts the socket if an answer has begun. */
   #fail(request: IncomingMessage, response: ServerResponse, thrown: unknown): PullResult {
-    const url = (request.url ?? '').slice(0, 300)
+    const url = describeUrl(request.url ?? '')
     const left = response.destroyed || (response.headersSent && isPantalaError(thrown, 'DEADLINE_PASSED'))
     if (left) {
       response.destroy()
@@ -195,7 +205,7 @@ export class ProxyServer {
     response.writeHead(status, {
       ...headers,
       'content-length': Buffer.byteLength(body),
-      ...(hasBody(request) ? { connection: 'close' } : {}),
+      ...(hasBody(request) || this.#stopping ? { connection: 'close' } : {}),
     })
     response.end(request.method === 'HEAD' ? undefined : body)
     const level = status >= 500 ? 'warn' : 'debug'
@@ -231,6 +241,21 @@ function splitUrl(url: string): { path: string; query: URLSearchParams } {
   return mark < 0
     ? { path: url, query: new URLSearchParams() }
     : { path: url.slice(0, mark), query: new URLSearchParams(url.slice(mark + 1)) }
+}
+
+/** The path alone: what a query holds is nobody's business. */
+function describeUrl(url: string): string {
+  return quoteAsked(splitUrl(url).path)
+}
+
+/** The outcome of `work`, or the signal's reason as soon as it aborts: the answer's bound holds also for a part that overlooks the signal. */
+function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => reject(signal.reason)
+    signal.addEventListener('abort', onAbort, { once: true })
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort))
+    if (signal.aborted) onAbort()
+  })
 }
 
 function hasBody(request: IncomingMessage): boolean {

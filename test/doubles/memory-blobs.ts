@@ -10,6 +10,10 @@ export class MemoryBlobs implements Blobs {
   readonly requests: BlobRequest[] = []
   /** Fails the body after so many bytes. */
   failAfterBytes = Number.POSITIVE_INFINITY
+  /** Ends the body after so many bytes, as if it were whole. */
+  endAfterBytes = Number.POSITIVE_INFINITY
+  /** Blobs opened and not let go of. */
+  held = 0
   /** Streams that are open now. */
   openStreams = 0
   opened = 0
@@ -28,13 +32,18 @@ export class MemoryBlobs implements Blobs {
     const bytes = this.#find(request)
     this.opened++
     await this.gate
-    signal.throwIfAborted()
+    this.held++
+    let isHeld = true
+    const close = (): void => {
+      if (isHeld) this.held--
+      isHeld = false
+    }
     return {
       size: bytes.byteLength,
       from: 'cache',
       send: (offset, length, take, sendSignal) =>
-        this.#send(bytes.subarray(offset, offset + length), take, sendSignal),
-      close: () => {},
+        this.#send(bytes.subarray(offset, offset + length), take, sendSignal).finally(close),
+      close,
     }
   }
 
@@ -54,8 +63,10 @@ export class MemoryBlobs implements Blobs {
     try {
       for (let at = 0; at < bytes.byteLength; at += CHUNK_BYTES) {
         signal.throwIfAborted()
+        if (at >= this.endAfterBytes) return
         if (at >= this.failAfterBytes) throw new PantalaError('SOURCE_DIGEST_MISMATCH')
-        await take(bytes.subarray(at, Math.min(at + CHUNK_BYTES, bytes.byteLength, this.failAfterBytes)))
+        const end = Math.min(at + CHUNK_BYTES, bytes.byteLength, this.failAfterBytes, this.endAfterBytes)
+        await take(bytes.subarray(at, end))
       }
     } finally {
       this.openStreams--

@@ -2,12 +2,13 @@
 import { Buffer } from 'node:buffer'
 import { request as httpRequest, type IncomingHttpHeaders, type RequestOptions } from 'node:http'
 import { Readable } from 'node:stream'
-import { pino } from 'pino'
 import type { ManifestSource, PullResult } from '../../dfdaemon/proxy/proxy-context.ts'
 import { ProxyServer } from '../../dfdaemon/proxy/server.ts'
 import { systemClock } from '../../shared/clock.ts'
 import { type Digest, digestOf } from '../../shared/digest.ts'
 import { PantalaError } from '../../shared/errors.ts'
+import { createLogger } from '../../shared/logger.ts'
+import type { SourceRef } from '../../shared/protocol/messages.ts'
 import type { ForwardAnswer } from '../../shared/source/source-client.ts'
 import { MemoryBlobs } from '../doubles/memory-blobs.ts'
 
@@ -19,6 +20,15 @@ export interface Answer {
   readonly body: Buffer
   /** False if the body was cut. */
   readonly whole: boolean
+  /** Of the client's end; the same for requests on one connection. */
+  readonly localPort: number | undefined
+}
+
+/** What the source answers to what is passed on. */
+export interface Forwarded {
+  readonly status: number
+  readonly headers: Record<string, string>
+  readonly body: string
 }
 
 export interface HarnessInit {
@@ -46,16 +56,20 @@ export async function startProxy(init: HarnessInit = {}) {
     manifestError: undefined as PantalaError | undefined,
     mayRead: true,
     accessError: undefined as PantalaError | undefined,
-    forward: (_path: string): { status: number; headers: Record<string, string>; body: string } => ({
+    forward: (_path: string, _authorization?: string): Forwarded | Promise<Forwarded> => ({
       status: 200,
       headers: {},
       body: '{}',
     }),
+    /** Manifests by other tags than v1. */
+    tagged: new Map<string, { mediaType: string; body: Buffer }>(),
   }
   const manifests: ManifestSource = {
     async get({ source, reference, accept }) {
       asked.push({ reference, accept, ...source })
       if (behaviour.manifestError !== undefined) throw behaviour.manifestError
+      const tagged = behaviour.tagged.get(reference)
+      if (tagged !== undefined) return { ...tagged, digest: digestOf(tagged.body), stale: false }
       if (reference !== 'v1' && reference !== manifestDigest) {
         throw new PantalaError('SOURCE_MANIFEST_UNKNOWN', {
           detail: `GET ${source.registry}/${source.repository}:${reference} answered 404`,
@@ -71,9 +85,9 @@ export async function startProxy(init: HarnessInit = {}) {
     },
   }
   const registry = {
-    async forward(_source: unknown, _method: string, path: string): Promise<ForwardAnswer> {
+    async forward(source: SourceRef, _method: string, path: string): Promise<ForwardAnswer> {
       forwarded.push(path)
-      const { status, headers, body } = behaviour.forward(path)
+      const { status, headers, body } = await behaviour.forward(path, source.authorization)
       return { status, headers, body: Readable.from([Buffer.from(body)]) as unknown as ForwardAnswer['body'] }
     },
   }
@@ -83,7 +97,10 @@ export async function startProxy(init: HarnessInit = {}) {
       blobs,
       registry,
       clock: systemClock,
-      logger: pino({ level: 'trace' }, { write: line => void logLines.push(line) }),
+      logger: createLogger(
+        { name: 'proxy', level: 'trace', format: 'json' },
+        { write: line => void logLines.push(line) },
+      ),
       metrics: { countBlobBytes() {}, countPull: result => void results.push(result) },
     },
     {
@@ -98,14 +115,17 @@ export async function startProxy(init: HarnessInit = {}) {
   await proxy.start()
   const ask = (path: string, options: RequestOptions = {}): Promise<Answer> =>
     new Promise((resolve, reject) => {
-      const call = httpRequest(new URL(path, proxy.url), { agent: false, ...options, path }, response => {
+      let localPort: number | undefined
+      const call = httpRequest(proxy.url, { agent: false, ...options, path }, response => {
         const chunks: Buffer[] = []
+        localPort = response.socket.localPort
         const finish = () =>
           resolve({
             status: response.statusCode!,
             headers: response.headers,
             body: Buffer.concat(chunks),
             whole: response.complete,
+            localPort,
           })
         response.on('data', chunk => chunks.push(chunk))
         response.on('error', finish)

@@ -1,7 +1,10 @@
 // The proxy by the OCI distribution specification 1.1: pull and content discovery, headers, ranges.
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
+import { Agent } from 'node:http'
+import { connect } from 'node:net'
 import { after, before, test } from 'node:test'
+import { until } from '../scripts/session-harness.ts'
 import { manifestType, startProxy } from './proxy-harness.ts'
 
 let stage: Awaited<ReturnType<typeof startProxy>>
@@ -74,6 +77,52 @@ test('ranges are 206 with what was sent, 416 with the length', async () => {
   assert.deepEqual([several.status, several.body.byteLength], [200, 3_000_000])
 })
 
+test('a range goes by If-Range only while the content is the one it names', async () => {
+  const { etag } = (await stage.ask(path, { method: 'HEAD' })).headers
+  const range = 'bytes=100-199'
+  const same = await stage.ask(path, { headers: { range, 'if-range': String(etag) } })
+  assert.deepEqual([same.status, same.body.byteLength], [206, 100])
+  const other = await stage.ask(path, { headers: { range, 'if-range': '"sha256:other"' } })
+  assert.deepEqual([other.status, other.body.byteLength], [200, blob.byteLength])
+})
+
+test('an empty blob is 200 with no bytes, and has no range', async () => {
+  const empty = `/v2/team/app/blobs/${stage.blobs.add(Buffer.alloc(0))}`
+  const got = await stage.ask(empty)
+  assert.deepEqual([got.status, got.headers['content-length'], got.whole], [200, '0', true])
+  assert.equal((await stage.ask(empty, { headers: { range: 'bytes=0-' } })).status, 416)
+})
+
+test('a manifest that the client has is 304 by its ETag', async () => {
+  const { etag } = (await stage.ask('/v2/team/app/manifests/v1', { method: 'HEAD' })).headers
+  const again = await stage.ask('/v2/team/app/manifests/v1', { headers: { 'if-none-match': String(etag) } })
+  assert.deepEqual([again.status, again.body.byteLength], [304, 0])
+})
+
+test('a pull that went well is counted so, blob by blob, and lets go of all it held', async () => {
+  stage.results.length = 0
+  const answers = await Promise.all(Array.from({ length: 20 }, () => stage.ask(path)))
+  assert.ok(answers.every(answer => answer.whole && answer.body.equals(blob)))
+  await until(() => stage.results.length === 20 && stage.proxy.running === 0)
+  assert.deepEqual(new Set(stage.results), new Set(['ok']))
+  assert.equal(stage.blobs.held, 0)
+})
+
+test('one connection carries many requests; HTTP/1.0 and Connection: close end it after one', async () => {
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 })
+  const answers = []
+  for (let n = 0; n < 3; n++) answers.push(await stage.ask(path, { agent }))
+  agent.destroy()
+  assert.equal(new Set(answers.map(answer => answer.localPort)).size, 1)
+  const port = Number(new URL(stage.proxy.url).port)
+  for (const head of ['HTTP/1.0', 'HTTP/1.1\r\nHost: x\r\nConnection: close']) {
+    const socket = connect(port, '127.0.0.1')
+    socket.write(`GET ${path} ${head}\r\n\r\n`)
+    const text = Buffer.concat(await socket.toArray())
+    assert.deepEqual(text.subarray(text.indexOf('\r\n\r\n') + 4), blob)
+  }
+})
+
 test('tags are the source’s own answer, paging links included', async () => {
   stage.behaviour.forward = () => ({
     status: 200,
@@ -93,6 +142,19 @@ test('referrers are an empty index where the source has no such API', async () =
   assert.equal(status, 200)
   assert.equal(headers['content-type'], 'application/vnd.oci.image.index.v1+json')
   assert.deepEqual(JSON.parse(body.toString()).manifests, [])
+})
+
+test('referrers come from the tag of older clients where the source has no such API', async () => {
+  const body = Buffer.from('{"schemaVersion":2,"manifests":[{"artifactType":"x/signature"}]}')
+  const tag = stage.manifestDigest.replace(':', '-')
+  stage.behaviour.forward = () => ({ status: 404, headers: {}, body: '' })
+  stage.behaviour.tagged.set(tag, { mediaType: 'application/vnd.oci.image.index.v1+json', body })
+  const found = await stage.ask(`/v2/team/app/referrers/${stage.manifestDigest}`)
+  assert.equal(found.status, 200)
+  assert.deepEqual(found.body, body)
+  stage.behaviour.tagged.set(tag, { mediaType: manifestType, body: stage.manifestBody })
+  const none = await stage.ask(`/v2/team/app/referrers/${stage.manifestDigest}`)
+  assert.deepEqual(JSON.parse(none.body.toString()).manifests, [])
 })
 
 test('a caller that was not seen before is checked at the source before a byte of a blob', async () => {

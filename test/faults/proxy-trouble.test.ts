@@ -5,7 +5,7 @@ import { connect } from 'node:net'
 import { afterEach, beforeEach, test } from 'node:test'
 import { PantalaError } from '../../shared/errors.ts'
 import { until } from '../scripts/session-harness.ts'
-import { errorOf, startProxy } from './proxy-harness.ts'
+import { errorOf, type Forwarded, startProxy } from './proxy-harness.ts'
 
 let stage: Awaited<ReturnType<typeof startProxy>>
 
@@ -21,6 +21,9 @@ test('every refusal is an OCI error that says what was tried', async () => {
     ['GET', `/v2/team/app/blobs/${unknown}`, 404, 'BLOB_UNKNOWN', /404/],
     ['GET', '/v2/team/app/blobs/sha256:12', 400, 'DIGEST_INVALID', /sha256:12/],
     ['GET', '/v2/Team/app/manifests/v1', 400, 'NAME_INVALID', /Team/],
+    ['GET', '/v2/%zz/app/manifests/v1', 400, 'NAME_INVALID', /%zz/],
+    ['GET', 'http://reg.lab/v2/team/app/manifests/v1', 404, 'NAME_UNKNOWN', /reg\.lab/],
+    ['PROPFIND', '/v2/team/app/manifests/v1', 405, 'UNSUPPORTED', /PROPFIND/],
     ['GET', '/v2/_catalog', 404, 'NAME_UNKNOWN', /_catalog/],
     ['GET', '/v3/', 404, 'NAME_UNKNOWN', /v3/],
     ['PUT', '/v2/team/app/manifests/v1', 405, 'UNSUPPORTED', /PUT/],
@@ -62,7 +65,28 @@ test('GET /v2/ shows the upstream’s challenge to callers without a credential'
   })
   const without = await stage.ask('/v2/')
   assert.deepEqual([without.status, without.headers['www-authenticate']], [401, 'Basic realm="r"'])
-  assert.equal((await stage.ask('/v2/', { headers: { authorization: 'Basic eDp5' } })).status, 200)
+})
+
+test('a credential shown at /v2/ is tried at the source, so that a wrong one is found out at login', async () => {
+  stage.behaviour.forward = (_path, authorization): Forwarded => {
+    if (authorization === 'Basic cmlnaHQ=') return { status: 200, headers: {}, body: '{}' }
+    return { status: 401, headers: { 'www-authenticate': 'Basic realm="r"' }, body: '' }
+  }
+  assert.equal((await stage.ask('/v2/', { headers: { authorization: 'Basic cmlnaHQ=' } })).status, 200)
+  assert.equal((await stage.ask('/v2/', { headers: { authorization: 'Basic d3Jvbmc=' } })).status, 401)
+})
+
+test('GET /v2/ of many at once is one question to the source, and 200 where the source is away', async () => {
+  let release = (_: Forwarded) => {}
+  const answer = new Promise<Forwarded>(resolve => {
+    release = resolve
+  })
+  stage.behaviour.forward = () => answer
+  const asks = Array.from({ length: 20 }, () => stage.ask('/v2/'))
+  await until(() => stage.proxy.running === 20)
+  release({ status: 503, headers: {}, body: '' })
+  for (const { status } of await Promise.all(asks)) assert.equal(status, 200)
+  assert.equal(stage.forwarded.length, 1)
 })
 
 test('a body that fails is cut, never ended cleanly', async () => {
@@ -73,6 +97,25 @@ test('a body that fails is cut, never ended cleanly', async () => {
   assert.equal(answer.whole, false)
   assert.ok(answer.body.byteLength <= 1_500_000)
   assert.deepEqual(stage.results, ['failed'])
+})
+
+test('a body that ends short is cut too', async () => {
+  const digest = stage.blobs.add(randomBytes(600_000))
+  stage.blobs.endAfterBytes = 500_000
+  const answer = await stage.ask(`/v2/team/app/blobs/${digest}`)
+  assert.deepEqual([answer.whole, answer.body.byteLength], [false, 500_000])
+  assert.deepEqual(stage.results, ['failed'])
+  assert.equal(stage.blobs.held, 0)
+})
+
+test('pushes are refused whatever their type and body, and the connection is closed instead of read', async () => {
+  for (const type of ['application/json', ';;;', 'x'.repeat(2000)]) {
+    const headers = { 'content-type': type, 'content-length': '500000' }
+    const answer = await stage.ask('/v2/team/app/blobs/uploads/', { method: 'POST', headers })
+    assert.equal(answer.status, 405, type)
+    assert.equal(errorOf(answer).code, 'UNSUPPORTED')
+    assert.equal(answer.headers.connection, 'close')
+  }
 })
 
 test('a client that leaves frees what it held', async () => {
@@ -133,9 +176,17 @@ test('a TLS ClientHello on the plain port is refused at once', async () => {
 test('no answer within the bound is an error before headers, not silence', async () => {
   const slow = await startProxy({ answerMs: 100 })
   const digest = slow.blobs.add(randomBytes(100))
-  slow.blobs.gate = new Promise(resolve => setTimeout(resolve, 1000))
+  // Not even a part that overlooks the signal keeps the client waiting, and what it opens afterwards is let go of.
+  let release = () => {}
+  slow.blobs.gate = new Promise(resolve => {
+    release = resolve
+  })
   const answer = await slow.ask(`/v2/team/app/blobs/${digest}`)
   assert.equal(answer.status, 504)
+  release()
+  await until(() => slow.blobs.held === 0)
+  slow.behaviour.forward = () => new Promise(() => {})
+  assert.equal((await slow.ask('/v2/team/app/tags/list')).status, 504)
   await slow.proxy.stop(0)
 })
 
@@ -147,7 +198,11 @@ test('stopping lets a running request finish within the grace', async () => {
   })
   const asking = stage.ask(`/v2/team/app/blobs/${digest}`)
   await until(() => stage.blobs.opened === 1)
+  const port = Number(new URL(stage.proxy.url).port)
   const stopping = stage.proxy.stop(5000)
+  const late = connect(port, '127.0.0.1')
+  const refusal = await new Promise<NodeJS.ErrnoException>(resolve => late.once('error', resolve))
+  assert.equal(refusal.code, 'ECONNREFUSED')
   release()
   assert.equal((await asking).status, 200)
   await stopping
@@ -155,7 +210,18 @@ test('stopping lets a running request finish within the grace', async () => {
 
 test('no credential is logged', async () => {
   stage.behaviour.manifestError = new PantalaError('SOURCE_AWAY')
-  await stage.ask('/v2/team/app/manifests/v1', { headers: { authorization: 'Basic aHVudGVyMg==' } })
-  assert.ok(stage.logLines.length > 0)
-  for (const line of stage.logLines) assert.doesNotMatch(line, /aHVudGVyMg/)
+  const headers = { authorization: 'Basic aHVudGVyMg==' }
+  const paths = [
+    '/v2/team/app/manifests/v1',
+    '/v2/team/app/manifests/v1?ns=https://bob:hunter2@reg.lab',
+    '/v2/team/app/manifests/v1?ns=bob:hunter2@reg.lab',
+    '/v2/bob:hunter2@reg.lab/app/manifests/v1',
+    '/v2/team/bob:hunter2@app/manifests/v1',
+    '/v2/team/app/manifests/bob-hunter2@v1',
+    '/v2/team/app/manifests/v1?access_token=hunter2',
+    'http://bob:hunter2@reg.lab/v2/team/app/manifests/v1?token=hunter2',
+  ]
+  for (const path of paths) await stage.ask(path, { headers })
+  assert.equal(stage.logLines.length, paths.length)
+  for (const line of stage.logLines) assert.doesNotMatch(line, /aHVudGVyMg|hunter2/)
 })
