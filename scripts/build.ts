@@ -1,11 +1,14 @@
-// Builds what is shipped into dist/: the command as one file, its launcher, and the few packages that cannot be bundled. `npm run build`.
+// Builds what is shipped into dist/ (or --out DIR): the command as one file, its launcher, and the few packages that cannot be bundled. `npm run build -- --with-node` adds Node itself.
 import { cpSync, existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { build } from 'esbuild'
 
 const root = join(import.meta.dirname, '..')
-const dist = join(root, 'dist')
+const { values: wish } = parseArgs({
+  options: { out: { type: 'string', default: join(root, 'dist') }, 'with-node': { type: 'boolean' } },
+})
+const dist = resolve(wish.out)
 
 /** Native code, and what is loaded only where logs are for people. */
 const notBundled = ['@napi-rs/blake-hash', 'classic-level', 'pino-pretty']
@@ -17,13 +20,13 @@ const left =
 await bundle()
 copyPackages()
 cpSync(join(root, 'cli', 'pantala'), join(dist, 'pantala'))
-if (parseArgs({ options: { 'with-node': { type: 'boolean' } } }).values['with-node']) {
+if (wish['with-node']) {
   cpSync(process.execPath, join(dist, 'node'), { dereference: true })
 }
 
 async function bundle(): Promise<void> {
   rmSync(dist, { recursive: true, force: true })
-  mkdirSync(dist)
+  mkdirSync(dist, { recursive: true })
   const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string }
   await build({
     entryPoints: [join(root, 'cli', 'main.ts')],
