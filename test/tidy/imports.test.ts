@@ -1,7 +1,9 @@
 // Imports run one way, and frameworks stay where they belong.
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { test } from 'node:test'
-import { readSourceFiles } from './source-files.ts'
+import { readSourceFiles, root } from './source-files.ts'
 
 const files = readSourceFiles()
 
@@ -94,6 +96,30 @@ test('state and schedule have no I/O, logger, timer or clock of their own', () =
   }
   assert.deepEqual(wrong, [])
 })
+
+test('what is imported is installed by name, and tools for development stay out of what is shipped', () => {
+  const { dependencies, devDependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
+    dependencies: object
+    devDependencies: object
+  }
+  const wrong: string[] = []
+  for (const { path, imports } of files) {
+    const shipped = !path.startsWith('test/') && !path.startsWith('scripts/')
+    const known = { ...dependencies, ...(shipped ? {} : devDependencies) }
+    for (const target of imports.filter(isPackage)) {
+      const name = target
+        .split('/')
+        .slice(0, target.startsWith('@') ? 2 : 1)
+        .join('/')
+      if (!(name in known)) wrong.push(`${path} imports ${name}`)
+    }
+  }
+  assert.deepEqual(wrong, [])
+})
+
+function isPackage(target: string): boolean {
+  return !isOwn(target) && !target.startsWith('node:') && target !== 'package.json'
+}
 
 function isOwn(target: string): boolean {
   return /^(shared|supernode|dfdaemon|cli|test|scripts)\//.test(target)
