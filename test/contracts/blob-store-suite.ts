@@ -366,6 +366,23 @@ export function blobStoreSuite(name: string, openStore: (init: SuiteInit) => Pro
       { quotaBytes: 15 * KiB },
     )
 
+    scenario(
+      'a piece written when nobody keeps room for the blob needs room of its own',
+      async store => {
+        const first = await store.create(one.digest, one.geometry)
+        await writePieces(first, one, [0])
+        const late = await store.open(one.digest)
+        assert(late)
+        await first.close()
+        const other = await store.create(two.digest, two.geometry)
+        await assert.rejects(writePieces(late, one, [1]), { code: 'STORE_FULL' })
+        await other.close()
+        await writePieces(late, one, [1])
+        await late.close()
+      },
+      { quotaBytes: 15 * KiB },
+    )
+
     scenario('usedAt is the time of the last opening and only rises', async store => {
       const before = Date.now()
       await storeBlob(store, one)
