@@ -6,10 +6,10 @@ import { type Geometry, pieceLength } from '../../shared/piece.ts'
 import { hashPiece } from '../../shared/piece-hash.ts'
 import type { HostId } from '../../shared/protocol/messages.ts'
 import type { ParentLink } from '../fetch/piece-fetcher.ts'
-import type { BufferPool } from './buffer-pool.ts'
+import type { BufferPool, Loan } from './buffer-pool.ts'
 import type { ParentSet } from './parent-set.ts'
 import type { PieceHashes } from './piece-hashes.ts'
-import { pickPieces } from './piece-picker.ts'
+import { type Pick, pickPieces } from './piece-picker.ts'
 import { type PieceRequest, PieceRequests } from './piece-requests.ts'
 
 /** Bytes asked of one parent and not yet received, at most; at least two pieces, so that one is under way while one lands. */
@@ -80,8 +80,9 @@ export class PieceAsker {
     for (const link of this.#parents.links) {
       if (link.pending > 0) continue
       for (const piece of this.#requests.overdueFor(link.host, nowMs)) {
-        if (!link.have.has(piece)) continue
-        this.#request(link, piece)
+        const loan = link.have.has(piece) ? this.#lend() : undefined
+        if (loan === undefined) continue
+        this.#request(link, piece, loan)
         break
       }
     }
@@ -91,13 +92,27 @@ export class PieceAsker {
     this.#requests.abortAll(reason)
   }
 
-  #ask(): void {
-    const have = this.#init.have()
+  /** `inHand`: a buffer that was waited for; it is used for the first pick, or given back. */
+  #ask(inHand?: Loan): void {
+    // Whoever is in line is served soon; looking before that would find no buffer.
+    if (this.#inLine) return
     const { links } = this.#parents
-    if (have === undefined || links.length === 0) return
+    const picks = this.#pick(links, inHand)
+    if (inHand !== undefined && picks.length === 0) inHand.giveBack()
+    picks.forEach(({ piece, offer }, index) => {
+      const loan = index === 0 && inHand !== undefined ? inHand : this.#lend()
+      if (loan !== undefined) this.#request(links[offer]!, piece, loan)
+      else if (index === 0) void this.#standInLine()
+    })
+    if (picks.length === 0) this.askOverdueAgain()
+  }
+
+  #pick(links: readonly ParentLink[], inHand: Loan | undefined): Pick[] {
+    const have = this.#init.have()
+    if (have === undefined || links.length === 0) return []
     const { hashes } = this.#init
-    const room = this.#pool.roomFor(this.#init.geometry.pieceSize)
-    const picks = pickPieces({
+    const room = this.#pool.roomFor(this.#init.geometry.pieceSize) + (inHand === undefined ? 0 : 1)
+    return pickPieces({
       pieces: have.length,
       offers: links.map(link => ({ have: link.have, room: this.#windowPieces - link.pending })),
       wanted: piece =>
@@ -109,32 +124,30 @@ export class PieceAsker {
       picksMax: Math.max(room, 1),
       random: this.#random,
     })
-    if (picks.length > 0 && room === 0) {
-      void this.#standInLine()
-      return
-    }
-    for (const pick of picks) this.#request(links[pick.offer]!, pick.piece)
-    if (picks.length === 0) this.askOverdueAgain()
   }
 
-  /** All buffers are out with other sessions: waits for its turn, then looks again. */
+  /**
+   * All buffers are out with other sessions: waits for its turn, and uses what it is given then. Giving it back to look again would let
+   * two sessions in line pass one buffer to and fro for ever.
+   */
   async #standInLine(): Promise<void> {
     if (this.#inLine) return
     this.#inLine = true
     try {
       const loan = await this.#pool.lend(this.#init.geometry.pieceSize, this.#init.signal)
-      loan.giveBack()
-      this.askSoon()
+      this.#inLine = false
+      this.#ask(loan)
     } catch {
       // The session ended meanwhile.
-    } finally {
       this.#inLine = false
     }
   }
 
-  #request(link: ParentLink, piece: number): void {
-    const loan = this.#pool.tryLend(this.#init.geometry.pieceSize)
-    if (loan === undefined) return
+  #lend(): Loan | undefined {
+    return this.#pool.tryLend(this.#init.geometry.pieceSize)
+  }
+
+  #request(link: ParentLink, piece: number, loan: Loan): void {
     const request = this.#requests.add(piece, link.host, this.#clock.monotonic())
     const bytes = loan.buffer.subarray(0, pieceLength(this.#init.geometry, piece))
     void this.#fetch(link, request, bytes).finally(() => {

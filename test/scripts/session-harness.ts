@@ -23,6 +23,8 @@ export interface StageInit {
   readonly size?: number
   readonly lingerMs?: number
   readonly digest?: Digest
+  /** Piece buffers; shared by several stages to make them short. */
+  readonly pool?: BufferPool
 }
 
 export function setStage(init: StageInit = {}) {
@@ -35,7 +37,7 @@ export function setStage(init: StageInit = {}) {
   const parents = new ScriptedParents()
   const registry = new ScriptedSource(blob)
   const counted = { source: 0, peer: 0, rejected: [] as string[] }
-  const pool = new BufferPool({ clock: systemClock }, { bytesMax: 64 * 1024 * 1024 })
+  const pool = init.pool ?? new BufferPool({ clock: systemClock }, { bytesMax: 64 * 1024 * 1024 })
   const table = new SessionTable(
     {
       store,

@@ -1,6 +1,8 @@
 // Stories of a session that goes well: parents, fresh pieces, grants, small blobs, many readers.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { BufferPool } from '../../dfdaemon/session/buffer-pool.ts'
+import { systemClock } from '../../shared/clock.ts'
 import { sendAll, setStage, until } from './session-harness.ts'
 
 test('a blob comes from two parents, each piece once, and is complete on disk afterwards', async () => {
@@ -181,4 +183,24 @@ test('a grant of what is complete here is answered with its hashes, and costs th
   )
   assert.equal(stage.registry.ranges.length, 0)
   assert.equal(stage.told('grant-failed').length, 0)
+})
+
+test('sessions that wait in line for the same buffers all get their turn', async () => {
+  const bytesMax = 1024 * 1024
+  const pool = new BufferPool({ clock: systemClock }, { bytesMax })
+  const all = pool.tryLend(bytesMax)!
+  const stages = [1, 2, 3].map(() => setStage({ size: 12 * 1024 * 1024, pool }))
+  const pulls = stages.map(stage => {
+    const parents = [stage.parent('h1', stage.all), stage.parent('h2', stage.all)]
+    stage.scheduler.registerAnswer = () => stage.answer(stage.all, parents)
+    return stage.pull()
+  })
+  const connects = () =>
+    stages.flatMap(stage => [...stage.parents.parents.values()]).map(parent => parent.connects)
+  await until(() => connects().every(count => count === 1))
+  await new Promise(resolve => setImmediate(resolve))
+  all.giveBack()
+  const blobs = await Promise.all(pulls)
+  for (const [index, stage] of stages.entries()) assert.deepEqual(blobs[index], stage.blob)
+  assert.equal(pool.lentBytes, 0)
 })
