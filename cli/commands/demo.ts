@@ -10,12 +10,18 @@ export function addDemoCommand(program: Command, setExitCode: (code: number) => 
     .command('demo')
     .description('run a cluster on this machine: every host pulls the same image at once')
     .option('--hosts <count>', `how many hosts, 1 to ${HOSTS_MAX}`, readHosts, 4)
-    .option('--json', 'print one JSON object instead of a table', false)
-    .action(async (options: { hosts: number; json: boolean }) => {
+    .option('--json', 'print one JSON object instead of a table')
+    .action(async ({ hosts, json }: { hosts: number; json?: true }) => {
       const { runDemo } = await import('../demo/command.ts')
       const stop = onStopSignal()
       try {
-        setExitCode(await runDemo(options, { out: process.stdout, err: process.stderr }, stop.signal))
+        setExitCode(
+          await runDemo(
+            { hosts, json: json === true },
+            { out: process.stdout, err: process.stderr },
+            stop.signal,
+          ),
+        )
       } finally {
         stop.release()
       }

@@ -1,6 +1,6 @@
 // `pantala pull`: pulls an image through a dfdaemon, checks every digest, shows a bar, and keeps an OCI layout if asked.
 import { SingleBar } from 'cli-progress'
-import { type Command, InvalidArgumentError } from 'commander'
+import { type Command, InvalidArgumentError, Option } from 'commander'
 import { formatBytes, formatSeconds } from '../demo/report.ts'
 import { type ImageReference, parseReference } from '../pull/reference.ts'
 import { onStopSignal } from './stop-signal.ts'
@@ -9,7 +9,7 @@ interface PullFlags {
   readonly dfdaemon: string
   readonly output?: string
   readonly platform: { os: string; architecture: string }
-  readonly json: boolean
+  readonly json?: true
 }
 
 export function addPullCommand(program: Command): void {
@@ -19,8 +19,12 @@ export function addPullCommand(program: Command): void {
     .argument('<ref>', 'image, as team/app:1.0 or registry.lab/team/app@sha256:…', readReference)
     .option('--dfdaemon <url>', 'the dfdaemon’s proxy', readUrl, 'http://127.0.0.1:65001')
     .option('--output <dir>', 'keep the image there as an OCI image layout')
-    .option('--platform <os/arch>', 'which image of an index to take', readPlatform, defaultPlatform())
-    .option('--json', 'print one JSON object', false)
+    .addOption(
+      new Option('--platform <os/arch>', 'which image of an index to take')
+        .argParser(readPlatform)
+        .default(defaultPlatform(), `linux/${defaultPlatform().architecture}`),
+    )
+    .option('--json', 'print one JSON object')
     .action(async ({ ref, image }: { ref: string; image: ImageReference }, flags: PullFlags) => {
       const { pullImage } = await import('../pull/pull-image.ts')
       const stop = onStopSignal()

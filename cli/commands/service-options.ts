@@ -7,17 +7,23 @@ import { flagName, nestValues, type ResolvedOption, resolveOptions } from '../..
 export function addOptionFlags(command: Command, options: readonly Option[]): Command {
   command.allowUnknownOption().allowExcessArguments().option('--config <file>', 'YAML file with options')
   for (const option of options) {
-    const unit = unitOf[option.kind].split(';')[0]
-    const preset = option.preset === undefined || option.kind === 'map' ? '' : ` [${option.preset}]`
-    const flag = new Flag(
-      `${flagName(option.key)} <${unit === '' ? 'text' : unit}>`,
-      `${option.doc}${preset}`,
-    )
+    const flag = new Flag(`${flagName(option.key)} <${placeholderOf(option)}>`, describeOption(option))
     // The key itself, since dots and dashes of the flag name can't be told apart afterwards.
     flag.attributeName = () => option.key
     command.addOption(flag)
   }
   return command
+}
+
+function placeholderOf({ kind, choices }: Option): string {
+  if (choices !== undefined && choices.length <= 3) return choices.join('|')
+  if (kind === 'count' || kind === 'ratio') return 'number'
+  return unitOf[kind].split(';')[0] || 'text'
+}
+
+function describeOption({ doc, preset }: Option): string {
+  const shown = typeof preset === 'object' ? Object.values(preset as object).join(',') : String(preset ?? '')
+  return shown === '' ? doc : `${doc} [${shown}]`
 }
 
 /** Reads the flags that `command` was given. @throws PantalaError CONFIG_INVALID naming every fault */

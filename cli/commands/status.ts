@@ -7,8 +7,8 @@ import { onStopSignal } from './stop-signal.ts'
 interface StatusFlags {
   readonly supernode?: string
   readonly dfdaemon?: string
-  readonly watch: boolean
-  readonly json: boolean
+  readonly watch?: true
+  readonly json?: true
 }
 
 interface HostRow {
@@ -83,8 +83,8 @@ export function addStatusCommand(program: Command): void {
       readUrl,
     )
     .option('--dfdaemon <url>', 'the admin address of a dfdaemon, as http://127.0.0.1:65003', readUrl)
-    .option('--watch', 'show it again every second until stopped', false)
-    .option('--json', 'print one JSON object (with --watch: one a line)', false)
+    .option('--watch', 'show it again every second until stopped')
+    .option('--json', 'print one JSON object (with --watch: one a line)')
     .action(async (flags: StatusFlags) => {
       const stop = onStopSignal()
       try {

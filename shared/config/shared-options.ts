@@ -75,7 +75,13 @@ export const logOptions: readonly Option[] = [
     preset: '10s',
     doc: 'How long running transfers may go on after a stop was asked for.',
   },
-  { key: 'log.level', kind: 'string', preset: 'info', choices: logLevels, doc: 'How much is logged.' },
+  {
+    key: 'log.level',
+    kind: 'string',
+    preset: 'info',
+    choices: logLevels,
+    doc: `How much is logged: ${logLevels.join(', ')}.`,
+  },
   {
     key: 'log.format',
     kind: 'string',
