@@ -34,7 +34,7 @@ export class BlobPlaces {
     blob.trusted = blob.have.isFull
     try {
       await index.record([blob], true)
-      await this.#makeFinalDir(blob)
+      await this.#makeDir(layout.finalDir(blob.digest))
       await this.#move(blob, layout.finalPath(blob.digest))
     } catch (error) {
       blob.trusted = false
@@ -66,26 +66,22 @@ export class BlobPlaces {
     if (blob.handles === 0) await files.close(blob.file)
   }
 
-  /** A directory made now must outlive a power cut as surely as the name in it. */
-  async #makeFinalDir(blob: StoredBlob): Promise<void> {
+  /** A directory made now must outlive a power cut as surely as the name in it: once per run, each is synced into the one above. */
+  async #makeDir(dir: string): Promise<void> {
     const { disk, layout } = this.#c
-    const dir = layout.finalDir(blob.digest)
-    if (this.#made.has(dir)) return
+    if (dir === layout.dataDir || this.#made.has(dir)) return
+    await this.#makeDir(dirname(dir))
     await disk.makeDirectory(dir)
-    for (let above = dirname(dir); above.startsWith(layout.dataDir); above = dirname(above)) {
-      await disk.syncDirectory(above)
-      if (above === layout.dataDir) break
-    }
+    await disk.syncDirectory(dirname(dir))
     this.#made.add(dir)
   }
 
+  /** Only the new name must be on the disk: an old one that a power cut brings back is known for what it is by the record. */
   async #move(blob: StoredBlob, path: string): Promise<void> {
-    const { disk, layout } = this.#c
     if (blob.file.path !== path) {
-      await disk.rename(blob.file.path, path)
+      await this.#c.disk.rename(blob.file.path, path)
       blob.file.path = path
-      await disk.syncDirectory(layout.partialDir)
     }
-    await disk.syncDirectory(layout.finalDir(blob.digest))
+    await this.#c.disk.syncDirectory(dirname(path))
   }
 }
