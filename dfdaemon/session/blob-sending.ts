@@ -29,7 +29,8 @@ export async function sendBlob(
   let taking: Promise<void> = Promise.resolve()
   try {
     let position = init.offset
-    for (let turn = 0; position < end; turn = 1 - turn) {
+    let turn = 0
+    while (position < end) {
       signal.throwIfAborted()
       const { buffer } = loans[turn]!
       const until = readableUntil(blob, position, Math.min(end, position + buffer.byteLength))
@@ -45,6 +46,8 @@ export async function sendBlob(
       taking = take(chunk)
       taking.catch(() => {})
       position = until
+      // Only now: the other buffer is free, since its chunk was taken before this one was handed over.
+      turn = 1 - turn
     }
     await taking
   } finally {

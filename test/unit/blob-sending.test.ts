@@ -1,0 +1,97 @@
+// Sending a blob while its pieces land: every byte in order, and no memory used again while a chunk of it is still being taken.
+import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
+import { test } from 'node:test'
+import { sendBlob } from '../../dfdaemon/session/blob-sending.ts'
+import { BufferPool } from '../../dfdaemon/session/buffer-pool.ts'
+import type { ReadableBlob } from '../../dfdaemon/session/readable-blob.ts'
+import { SessionWaiters } from '../../dfdaemon/session/session-waiters.ts'
+import { Bitfield } from '../../shared/bitfield.ts'
+import { systemClock } from '../../shared/clock.ts'
+
+const geometry = { size: 4 * 1024 * 1024 + 77, pieceSize: 1024 * 1024 }
+
+function makeBlob() {
+  const bytes = randomBytes(geometry.size)
+  const have = new Bitfield(5)
+  const waiters = new SessionWaiters()
+  const state = { complete: false }
+  const blob: ReadableBlob = {
+    geometry,
+    has: piece => have.has(piece),
+    get complete() {
+      return state.complete
+    },
+    read: async (position, into) => {
+      into.set(bytes.subarray(position, position + into.byteLength))
+    },
+    wait: (what, wake, fail) => waiters.add(what, wake, fail),
+  }
+  const land = (piece: number): void => {
+    have.add(piece)
+    waiters.wake(piece)
+  }
+  const complete = (): void => {
+    state.complete = true
+    waiters.complete()
+  }
+  return { bytes, blob, land, complete, waiters }
+}
+
+const makePool = () => new BufferPool({ clock: systemClock }, { bytesMax: 1024 * 1024 })
+const never = new AbortController().signal
+const turn = () => new Promise<void>(resolve => setImmediate(resolve))
+
+test('memory is not used again before the chunk in it was taken, also when pieces are waited for in between', async () => {
+  const { bytes, blob, land, complete } = makeBlob()
+  const got: Buffer[] = []
+  // A slow client: what it gets is what the memory holds when it is done with it.
+  const take = async (chunk: Uint8Array): Promise<void> => {
+    for (let turns = 0; turns < 12; turns++) await turn()
+    got.push(Buffer.from(chunk))
+  }
+  const sending = sendBlob({ blob, pool: makePool() }, { offset: 0, length: geometry.size }, take, never)
+  for (const piece of [0, 1, 2, 3, 4]) {
+    land(piece)
+    // The next piece lands while the last chunk of this one is still being taken.
+    while (piece < 4 && got.length < 4 * piece + 3) await turn()
+    for (let turns = 0; turns < 3; turns++) await turn()
+  }
+  complete()
+  await sending
+  assert.ok(Buffer.concat(got).equals(bytes))
+})
+
+test('the last byte waits until the blob is complete', async () => {
+  const { bytes, blob, land, complete } = makeBlob()
+  let got = 0
+  const take = async (chunk: Uint8Array): Promise<void> => {
+    got += chunk.byteLength
+  }
+  const sending = sendBlob({ blob, pool: makePool() }, { offset: 0, length: geometry.size }, take, never)
+  for (const piece of [0, 1, 2, 3, 4]) land(piece)
+  for (let turns = 0; turns < 50; turns++) await turn()
+  assert.equal(got, bytes.byteLength - 1)
+  complete()
+  await sending
+  assert.equal(got, bytes.byteLength)
+})
+
+test('buffers go back whatever ends the sending', async () => {
+  for (const end of ['client', 'blob', 'signal']) {
+    const { blob, land, waiters } = makeBlob()
+    const pool = makePool()
+    const gone = new AbortController()
+    land(0)
+    const take = async (): Promise<void> => {
+      if (end === 'client') throw new Error('client')
+    }
+    const sending = sendBlob({ blob, pool }, { offset: 0, length: geometry.size }, take, gone.signal)
+    sending.catch(() => {})
+    await turn()
+    if (end === 'blob') waiters.fail(new Error('blob'))
+    if (end === 'signal') gone.abort(new Error('signal'))
+    await assert.rejects(sending, new RegExp(end))
+    assert.equal(pool.lentBytes, 0)
+  }
+})
