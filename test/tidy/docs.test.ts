@@ -39,11 +39,6 @@ test('every error code used in a document is in the catalogue', async () => {
   assert.deepEqual(wrong, [])
 })
 
-test('the lock file holds no download addresses', () => {
-  const lock = readFileSync(join(root, 'package-lock.json'), 'utf8')
-  assert.doesNotMatch(lock, /"resolved":\s*"https?:/)
-})
-
 test('nothing names a path of one machine', () => {
   const machine = new RegExp(['/wo', 'rk/|/ro', 'ot/'].join(''))
   const wrong = [
