@@ -21,8 +21,10 @@ import { StrayFiles } from './stray-files.ts'
 import { waitBriefly } from './wait-briefly.ts'
 import { BlobWatchers } from './watchers.ts'
 
-/** Blobs kept, descriptors open. */
+/** Blobs kept, in whole or in part: about 1 KiB of memory each. */
 const BLOBS_MAX = 200_000
+
+/** Descriptors of blobs kept open; those idle longest are closed first. */
 const OPEN_FILES_MAX = 256
 
 /** Pieces that landed are recorded after this long at most, in ms; until then a crash forgets them. */
