@@ -1,5 +1,6 @@
 // Moves blobs between the place of partial ones, the place of complete ones, and nowhere, in an order that no crash can turn into a lie.
 import { dirname } from 'node:path'
+import { PantalaError } from '../../shared/errors.ts'
 import type { Disk } from './disk.ts'
 import type { StoreLayout } from './layout.ts'
 import type { OpenFiles } from './open-files.ts'
@@ -25,9 +26,14 @@ export class BlobPlaces {
   /** Makes a whole blob a complete one: data first, then the record, then the name. On return all three are on the disk. */
   async promote(blob: StoredBlob): Promise<void> {
     const { disk, files, index, layout } = this.#c
+    if (blob.doubtful)
+      throw new PantalaError('STORE_FAILED', { detail: 'its bytes could not be synced before' })
     const fd = await files.use(blob.file)
     try {
       await disk.sync(fd)
+    } catch (error) {
+      blob.doubtful = true
+      throw error
     } finally {
       files.release(blob.file)
     }

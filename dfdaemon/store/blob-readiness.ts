@@ -76,6 +76,6 @@ export class BlobReadiness {
       logger.warn({ digest: blob.digest, wrong }, 'stored pieces did not match their hashes and are dropped')
       recorder.note(blob)
     }
-    if (blob.handles === 0 && blob.isEmpty) await this.#c.forget(blob)
+    if (blob.handles === 0 && blob.isWorthless) await this.#c.forget(blob)
   }
 }

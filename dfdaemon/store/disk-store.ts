@@ -240,7 +240,7 @@ export class DiskStore implements BlobStore, StoreSide {
     if (blob.forgotten) {
       this.#orphans.delete(blob)
       await this.#files.close(blob.file).catch(() => {})
-    } else if (blob.isEmpty) {
+    } else if (blob.isWorthless) {
       await this.#forget(blob)
     } else if (blob.complete) {
       // On record: thousands of complete blobs that nobody reads keep no hashes.

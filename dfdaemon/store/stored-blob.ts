@@ -22,6 +22,8 @@ export class StoredBlob implements BlobStat {
   /** Handles that came from `create`: while there are any, room for the whole blob is reserved. */
   writers = 0
   forgotten = false
+  /** A sync failed: the system tells that once and may have let the bytes go, so that no later sync can vouch for them. */
+  doubtful = false
   readonly writing = new Map<number, Promise<void>>()
   /** Settles when the file and the hashes are there. */
   ready: Promise<void> | undefined
@@ -58,7 +60,8 @@ export class StoredBlob implements BlobStat {
   }
 
   /** True if nothing of it is worth keeping. */
-  get isEmpty(): boolean {
+  get isWorthless(): boolean {
+    if (this.doubtful) return true
     return !this.complete && this.have.count === 0 && !this.claims?.count && this.writing.size === 0
   }
 
