@@ -25,18 +25,13 @@ export class BlobPlaces {
 
   /** Makes a whole blob a complete one: data first, then the record, then the name. On return all three are on the disk. */
   async promote(blob: StoredBlob): Promise<void> {
-    const { disk, files, index, layout } = this.#c
+    const { files, index, layout } = this.#c
     if (blob.doubtful)
       throw new PantalaError('STORE_FAILED', { detail: 'its bytes could not be synced before' })
-    const fd = await files.use(blob.file)
-    try {
-      await disk.sync(fd)
-    } catch (error) {
+    await files.sync(blob.file).catch(error => {
       blob.doubtful = true
       throw error
-    } finally {
-      files.release(blob.file)
-    }
+    })
     blob.trusted = blob.have.isFull
     try {
       await index.record([blob], true)

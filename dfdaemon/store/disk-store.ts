@@ -20,6 +20,7 @@ import { StoredBlob } from './stored-blob.ts'
 import { StrayFiles } from './stray-files.ts'
 import { waitBriefly } from './wait-briefly.ts'
 import { BlobWatchers } from './watchers.ts'
+import { WriteBack } from './write-back.ts'
 
 /** Blobs kept, in whole or in part: about 1 KiB of memory each. */
 const BLOBS_MAX = 200_000
@@ -29,6 +30,9 @@ const OPEN_FILES_MAX = 256
 
 /** Pieces that landed are recorded after this long at most, in ms; until then a crash forgets them. */
 const FLUSH_MS = 150
+
+/** After this many bytes of a blob, a sync is started beside the writing, so that the commit at the end does not wait for all of it. */
+const UNSYNCED_BYTES_MAX = 16 * 1024 * 1024
 
 /** A use is recorded when the one on record is older than this, in ms: eviction needs no more precision over a restart. */
 const USE_GRAIN_MS = 60_000
@@ -61,6 +65,7 @@ export class DiskStore implements BlobStore, StoreSide {
   readonly #strays: StrayFiles
   readonly #recorder: PieceRecorder
   readonly #readiness: BlobReadiness
+  readonly #writeBack: WriteBack
   /** Removals under way: a blob of the same digest waits for them, since it will have the same place. */
   readonly #forgetting = new Map<Digest, Promise<void>>()
   readonly #stopping = new AbortController()
@@ -75,19 +80,15 @@ export class DiskStore implements BlobStore, StoreSide {
     this.#layout = new StoreLayout(init.dataDir)
     this.#index = new PieceIndex(this.#layout.indexDir)
     this.#files = new OpenFiles({ disk: this.#disk }, { openFilesMax: OPEN_FILES_MAX })
-    this.#places = new BlobPlaces({
-      disk: this.#disk,
-      layout: this.#layout,
-      index: this.#index,
-      files: this.#files,
-    })
+    const parts = { disk: this.#disk, layout: this.#layout, index: this.#index, files: this.#files }
+    this.#places = new BlobPlaces(parts)
     this.#recorder = new PieceRecorder({ ...components, index: this.#index }, { flushMs: FLUSH_MS })
+    this.#writeBack = new WriteBack({ files: this.#files }, { unsyncedBytesMax: UNSYNCED_BYTES_MAX })
+    const { logger } = components
     this.#readiness = new BlobReadiness(
       {
-        disk: this.#disk,
-        logger: this.#logger,
-        index: this.#index,
-        files: this.#files,
+        ...parts,
+        logger,
         recorder: this.#recorder,
         watchers: this.#watchers,
         forget: blob => this.#forget(blob),
@@ -254,6 +255,7 @@ export class DiskStore implements BlobStore, StoreSide {
     if (blob.demoting !== undefined) await blob.demoting
     if (blob.writers === 0) this.#makeRoom(Number.POSITIVE_INFINITY, { bytes: bytes.byteLength, blobs: 0 })
     await guardDisk(() => this.#files.write(blob.file, bytes, pieceOffset(blob, piece)))
+    this.#writeBack.noteWritten(blob, bytes.byteLength)
     blob.setHash(piece, hash)
     if (!blob.have.add(piece) || blob.forgotten) return
     this.#recorder.note(blob)

@@ -67,6 +67,15 @@ export class OpenFiles {
     }
   }
 
+  async sync(file: BlobFile): Promise<void> {
+    const fd = await this.use(file)
+    try {
+      await this.#disk.sync(fd)
+    } finally {
+      this.release(file)
+    }
+  }
+
   /** Takes over a descriptor that was just made. */
   adopt(file: BlobFile, fd: number): void {
     file.fd = fd

@@ -24,6 +24,8 @@ export class StoredBlob implements BlobStat {
   forgotten = false
   /** A sync failed: the system tells that once and may have let the bytes go, so that no later sync can vouch for them. */
   doubtful = false
+  /** Written since the last sync was started. */
+  unsyncedBytes = 0
   readonly writing = new Map<number, Promise<void>>()
   /** Settles when the file and the hashes are there. */
   ready: Promise<void> | undefined

@@ -80,6 +80,35 @@ test('a sync that failed once is never made good by a later one: the blob is sto
   })
 })
 
+test('large blobs are synced while they are written, and a failure of that counts as one of the commit', async () => {
+  await withDirectory(async dataDir => {
+    const MiB = 1024 * KiB
+    let syncs = 0
+    let failing = false
+    const disk = listenedDisk(call => {
+      if (call !== 'sync') return
+      syncs++
+      if (failing) throw Object.assign(new Error('EIO: played'), { code: 'EIO' })
+    })
+    const store = await startStore(dataDir, { disk })
+    for (const fails of [false, true]) {
+      failing = fails
+      syncs = 0
+      const blob = sampleBlob(`large ${fails}`, 17 * MiB, 16 * MiB)
+      const handle = await store.create(blob.digest, blob.geometry)
+      await writePieces(handle, blob)
+      await eventually(() => syncs === 1)
+      failing = false
+      if (fails) await assert.rejects(handle.commit(), { code: 'STORE_FAILED' })
+      else await handle.commit()
+      assert.equal(handle.stat.complete, !fails)
+      await handle.close()
+      assert.equal(store.stat(blob.digest) !== undefined, !fails)
+    }
+    await store.stop()
+  })
+})
+
 test('a commit that failed is not found complete by a restart that cannot vouch for it', async () => {
   await withDirectory(async dataDir => {
     const failing = new Map<DiskCall, string>([['rename', 'EIO']])
