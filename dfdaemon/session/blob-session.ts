@@ -48,6 +48,8 @@ export class BlobSession implements ReadableBlob {
   #source: SourceRef
   #handle: BlobHandle | undefined
   #landing: PieceLanding | undefined
+  /** The whole digest was checked; the commit may still be under way. */
+  #verified = false
   #outcome: Finish['outcome'] | undefined
   #started: Promise<void> | undefined
 
@@ -139,7 +141,7 @@ export class BlobSession implements ReadableBlob {
   // ---- what readers see ----
 
   get complete(): boolean {
-    return this.#outcome === 'done'
+    return this.#verified
   }
 
   /** True once some piece is stored. */
@@ -221,8 +223,13 @@ export class BlobSession implements ReadableBlob {
 
   /** Registers a session that so far only ran a grant, because a reader came. */
   async ensureRegistered(): Promise<void> {
-    await this.start()
-    if (this.#outcome === undefined) await this.#registration.ask(this.#stop.signal)
+    try {
+      await this.start()
+      if (this.#outcome === undefined && !this.#verified) await this.#registration.ask(this.#stop.signal)
+    } catch (error) {
+      // Whatever was still under way when the last piece proved right does not matter any more.
+      if (!this.#verified) throw error
+    }
   }
 
   /** Runs what the supernode granted, after what was granted before. */
@@ -253,6 +260,7 @@ export class BlobSession implements ReadableBlob {
           lendBuffer: () => this.#c.pool.lend(this.geometry.pieceSize, this.#stop.signal),
           onLanded: (piece, bytes, origin) => this.#landed(piece, bytes, origin),
           onWhole: matches => this.#whole(matches),
+          onCommitted: () => this.#end('done'),
           onBroken: error => this.#break(error),
         },
       )
@@ -314,7 +322,8 @@ export class BlobSession implements ReadableBlob {
   #whole(matches: boolean): void {
     if (this.#outcome !== undefined) return
     if (matches) {
-      this.#end('done')
+      this.#verified = true
+      this.#waiters.complete()
       return
     }
     this.#c.scheduler.digestMismatch(this.digest)
@@ -323,7 +332,7 @@ export class BlobSession implements ReadableBlob {
 
   /** The bytes were wrong as a whole: nothing of them is kept, and readers that saw some must not see an end. */
   async #startOver(error: PantalaError): Promise<void> {
-    if (this.#outcome !== undefined) return
+    if (this.#outcome !== undefined || this.#verified) return
     this.#logger.error({ err: error.message }, 'whole digest is wrong; all pieces dropped')
     this.#c.metrics.countPieceRejected('digest')
     const handle = this.#handle

@@ -19,8 +19,10 @@ export interface LandingInit {
   lendBuffer(): Promise<Loan>
   /** A piece is stored and may be read and shared. */
   onLanded(piece: number, bytes: number, origin: PieceOrigin): void
-  /** All pieces are stored and the whole digest was checked; if it matches, the blob is committed. */
+  /** All pieces are stored and the whole digest was checked. If it matches, the blob is committed next. */
   onWhole(matches: boolean): void
+  /** The blob is complete on disk. */
+  onCommitted(): void
   /** Reading back or committing failed. */
   onBroken(error: unknown): void
 }
@@ -97,9 +99,12 @@ export class PieceLanding {
     this.#checkWhole().catch(error => this.#init.onBroken(error))
   }
 
+  /** Readers need not wait for the disk: the bytes are right, and a crash before the commit only costs another check. */
   async #checkWhole(): Promise<void> {
     const matches = await this.#verifier.matches()
-    if (matches) await this.#init.handle.commit()
     this.#init.onWhole(matches)
+    if (!matches) return
+    await this.#init.handle.commit()
+    this.#init.onCommitted()
   }
 }

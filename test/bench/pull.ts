@@ -46,7 +46,12 @@ export function findServices(): ServicesFrom {
 
 /** The bundle as it is shipped, under the launcher's flags; the launcher itself where nothing was built. */
 function findProgram(): string[] {
-  const flags = ['--disable-warning=ExperimentalWarning', '--max-semi-space-size=2']
+  const flags = [
+    '--disable-warning=ExperimentalWarning',
+    '--max-semi-space-size=2',
+    '--initial-heap-size=96',
+    '--expose-gc',
+  ]
   return findServices() === 'bundle'
     ? [process.execPath, ...flags, bundle]
     : [join(findRoot(), 'cli', 'pantala')]
