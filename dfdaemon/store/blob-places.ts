@@ -28,11 +28,15 @@ export class BlobPlaces {
     const { files, index, layout } = this.#c
     if (blob.doubtful)
       throw new PantalaError('STORE_FAILED', { detail: 'its bytes could not be synced before' })
+    if (!blob.have.isFull) return
+    const { drops } = blob
     await files.sync(blob.file).catch(error => {
       blob.doubtful = true
       throw error
     })
-    blob.trusted = blob.have.isFull
+    // A piece dropped meanwhile may have been written again after the sync passed it.
+    if (blob.drops !== drops) return
+    blob.trusted = true
     try {
       await index.record([blob], true)
       await this.#makeDir(layout.finalDir(blob.digest))
@@ -52,7 +56,10 @@ export class BlobPlaces {
     await this.#move(blob, layout.partialPath(blob.digest))
   }
 
-  /** Removes record and file. A crash between the two leaves a stray, which the next start looks into. Open handles keep the descriptor. */
+  /**
+   * Removes record and file. A crash between the two leaves a stray, which the next start looks into. The file goes even if the index takes
+   * no more: a full disk must get its room back, and the next start drops a record without a file. Open handles keep the descriptor.
+   */
   async remove(blob: StoredBlob): Promise<void> {
     const { disk, files, index } = this.#c
     if (blob.handles > 0) {
@@ -62,9 +69,11 @@ export class BlobPlaces {
         () => {},
       )
     }
-    await index.forget([blob.digest])
+    const forgotten = index.forget([blob.digest])
+    await forgotten.catch(() => {})
     await disk.removeFile(blob.file.path)
     if (blob.handles === 0) await files.close(blob.file)
+    await forgotten
   }
 
   /** A directory made now must outlive a power cut as surely as the name in it: once per run, each is synced into the one above. */
@@ -79,10 +88,18 @@ export class BlobPlaces {
 
   /** Only the new name must be on the disk: an old one that a power cut brings back is known for what it is by the record. */
   async #move(blob: StoredBlob, path: string): Promise<void> {
-    if (blob.file.path !== path) {
-      await this.#c.disk.rename(blob.file.path, path)
-      blob.file.path = path
+    const { disk, files } = this.#c
+    const { file } = blob
+    if (file.path !== path) {
+      // Held open, so that no reader looks for it under a name it just lost.
+      await files.use(file)
+      try {
+        await disk.rename(file.path, path)
+        file.path = path
+      } finally {
+        files.release(file)
+      }
     }
-    await this.#c.disk.syncDirectory(dirname(path))
+    await disk.syncDirectory(dirname(path))
   }
 }

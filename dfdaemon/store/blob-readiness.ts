@@ -5,7 +5,7 @@ import { type Disk, guardDisk } from './disk.ts'
 import type { OpenFiles } from './open-files.ts'
 import type { PieceIndex } from './piece-index.ts'
 import type { PieceRecorder } from './piece-recorder.ts'
-import { verifyClaims } from './recovery.ts'
+import { readStray, verifyClaims } from './recovery.ts'
 import type { StoredBlob } from './stored-blob.ts'
 import type { BlobWatchers } from './watchers.ts'
 
@@ -29,18 +29,30 @@ export class BlobReadiness {
     this.#signal = init.signal
   }
 
-  /** Loads the hashes; a blob whose file is gone or cut is forgotten instead. */
+  /** Loads the hashes, or makes them anew if their record is lost; a blob whose file is gone, cut or wrong is forgotten instead. */
   async loadHashes(blob: StoredBlob): Promise<void> {
     const { disk, index, logger } = this.#c
     await guardDisk(async () => {
       const stat = await disk.fileStat(blob.file.path).catch(() => undefined)
-      const hashes = blob.hashes ?? (await index.pieces(blob.digest, blob))?.hashes
+      let hashes = blob.hashes ?? (await index.pieces(blob.digest, blob))?.hashes
+      if (hashes === undefined && blob.complete && stat?.size === blob.size)
+        hashes = await this.#hashAnew(blob)
       blob.hashes = hashes ?? Buffer.alloc(pieceCount(blob) * PIECE_HASH_BYTES)
       if (blob.forgotten || (stat?.size === blob.size && hashes !== undefined)) return
       logger.error({ digest: blob.digest, size: stat?.size }, 'a stored blob lost its file or its record')
       // Not awaited: the removal waits for this.
       void this.#c.forget(blob)
     })
+  }
+
+  async #hashAnew(blob: StoredBlob): Promise<Buffer | undefined> {
+    const { disk, index, logger } = this.#c
+    logger.warn({ digest: blob.digest }, 'the hashes of a blob are lost; it is read again')
+    const file = { path: blob.file.path, geometry: blob }
+    blob.hashes = (await readStray(disk, blob.digest, file, this.#signal))?.hashes
+    // Without room for the record they are made anew next time.
+    if (blob.hashes !== undefined) await index.record([blob], false).catch(() => {})
+    return blob.hashes
   }
 
   /** Hashes claimed pieces again, once, whoever asks first; each is readable and told of as soon as it proves right. */

@@ -87,7 +87,7 @@ export interface BlobHandle {
 
   /**
    * Marks the blob complete: all pieces held, whole digest checked by the caller; data and index are on disk on return. Does nothing
-   * if the blob was forgotten meanwhile. @throws PantalaError STORE_FULL | STORE_FAILED; TypeError if a piece is missing
+   * if the blob was forgotten, or lost a piece, meanwhile. @throws PantalaError STORE_FULL | STORE_FAILED; TypeError if a piece is missing
    */
   commit(): Promise<void>
 

@@ -11,9 +11,10 @@ import { type Disk, guardDisk, nodeDisk } from './disk.ts'
 import { DiskHandle, type StoreSide } from './disk-handle.ts'
 import { planEvictions } from './eviction.ts'
 import { checkGeometry, isCutAlike } from './geometry-check.ts'
+import type { IndexedBlob } from './index-records.ts'
 import { StoreLayout } from './layout.ts'
 import { OpenFiles } from './open-files.ts'
-import { type IndexedBlob, PieceIndex } from './piece-index.ts'
+import { PieceIndex } from './piece-index.ts'
 import { PieceRecorder } from './piece-recorder.ts'
 import { recoverBlobs } from './recovery.ts'
 import { StoredBlob } from './stored-blob.ts'
@@ -180,7 +181,9 @@ export class DiskStore implements BlobStore, StoreSide {
       } else if (this.#forgetting.has(digest)) {
         await this.#forgetting.get(digest)
       } else {
-        return this.#createAt(found, digest, geometry, freeBytes, signal)
+        const handle = await this.#createAt(found, digest, geometry, freeBytes, signal)
+        if (!found?.forgotten) return handle
+        await handle.close()
       }
     }
   }
@@ -207,6 +210,7 @@ export class DiskStore implements BlobStore, StoreSide {
 
   async dropPiece(blob: StoredBlob, piece: number): Promise<void> {
     blob.have.remove(piece)
+    blob.drops++
     if (blob.demoting !== undefined) return blob.demoting
     if (!blob.trusted) return this.#recorder.note(blob)
     blob.trusted = false

@@ -45,9 +45,12 @@ export class PieceRecorder {
     this.#timer = undefined
     const blobs = [...this.#behind]
     this.#behind.clear()
-    // The pieces are on the disk all the same; a restart would not know of them until the blob is recorded again.
-    await this.#c.index
-      .record(blobs, false)
-      .catch(error => this.#c.logger.error({ err: error, blobs: blobs.length }, 'index not written'))
+    try {
+      await this.#c.index.record(blobs, false)
+    } catch (error) {
+      this.#c.logger.error({ err: error, blobs: blobs.length }, 'index not written')
+      // The pieces are on the disk all the same, and are recorded with the next change.
+      for (const blob of blobs) if (!blob.forgotten) this.#behind.add(blob)
+    }
   }
 }

@@ -12,8 +12,9 @@ import {
 } from '../../shared/piece.ts'
 import { hashPiece } from '../../shared/piece-hash.ts'
 import type { Disk } from './disk.ts'
+import type { IndexedBlob } from './index-records.ts'
 import { parseFinalName, parsePartialName, type StoreLayout } from './layout.ts'
-import type { IndexedBlob, PieceIndex } from './piece-index.ts'
+import type { PieceIndex } from './piece-index.ts'
 import { StoredBlob } from './stored-blob.ts'
 
 export interface RecoveryComponents {

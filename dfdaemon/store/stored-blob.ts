@@ -26,6 +26,8 @@ export class StoredBlob implements BlobStat {
   doubtful = false
   /** Written since the last sync was started. */
   unsyncedBytes = 0
+  /** Pieces dropped so far: a commit under way sees that one was. */
+  drops = 0
   readonly writing = new Map<number, Promise<void>>()
   /** Settles when the file and the hashes are there. */
   ready: Promise<void> | undefined
@@ -70,6 +72,13 @@ export class StoredBlob implements BlobStat {
   pieceHash(piece: number): Uint8Array | undefined {
     if (piece < 0 || piece >= this.have.length || !this.have.has(piece)) return undefined
     return this.hashes === undefined ? undefined : this.hashAt(piece)
+  }
+
+  /** Which pieces a record names: those held, and those that still wait to be hashed again after a start. */
+  get recordedBits(): Uint8Array {
+    const bits = Uint8Array.from(this.have.bytes)
+    if (this.claims !== undefined) for (const [at, byte] of this.claims.bytes.entries()) bits[at]! |= byte
+    return bits
   }
 
   /** The hash on record, whether the piece is held or not. */
