@@ -10,6 +10,9 @@ import { addPullCommand } from './commands/pull.ts'
 import { addServiceCommands } from './commands/services.ts'
 import { addStatusCommand } from './commands/status.ts'
 
+/** How long what a command left behind may keep the process, in ms. */
+const LEFT_OVER_MS = 2000
+
 const examples = `
 Examples:
   pantala demo                                     a whole cluster on this machine, pulling one image
@@ -67,3 +70,5 @@ function explain(error: unknown): number {
 }
 
 process.exitCode = await main(process.argv.slice(2))
+// Nothing should be left that keeps the process; if something is, it ends all the same.
+setTimeout(() => process.exit(), LEFT_OVER_MS).unref()

@@ -1,5 +1,4 @@
 // Puts a dfdaemon together and starts it: the only file that knows all its parts. Nothing is left running when a part fails to start.
-import { mkdir } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import type { Libp2p } from '@libp2p/interface'
@@ -7,7 +6,8 @@ import { peerIdFromString } from '@libp2p/peer-id'
 import { type Clock, systemClock } from '../shared/clock.ts'
 import { readClusterSecret } from '../shared/config/cluster-secret.ts'
 import { parseAddress } from '../shared/config/option.ts'
-import { isPantalaError, PantalaError } from '../shared/errors.ts'
+import { makeDataDir } from '../shared/data-dir.ts'
+import { isPantalaError } from '../shared/errors.ts'
 import { type Service, ServiceStack } from '../shared/lifecycle.ts'
 import type { Logger } from '../shared/logger.ts'
 import { TicketGate } from '../shared/protocol/admission.ts'
@@ -67,12 +67,31 @@ export async function startDfdaemon(
   config: DfdaemonConfig,
   components: DfdaemonComponents,
 ): Promise<Dfdaemon> {
-  const { logger, clock = systemClock } = components
-  const stack = new ServiceStack({ logger })
-  const secret = await readClusterSecret(config.cluster)
+  const { logger } = components
   await makeDataDir(config.dataDir)
-  const metrics = new DfdaemonMetrics({ processMetrics: components.processMetrics ?? true })
+  const secret = await readClusterSecret(config.cluster)
+  const stack = new ServiceStack({ logger })
   const node = await makeNode(config, logger)
+  await stack.start({ name: 'node', start: () => {}, stop: () => node.stop() })
+  try {
+    return await startParts({ config, components, node, secret, stack })
+  } catch (error) {
+    await stack.stop(0)
+    throw error
+  }
+}
+
+interface StartContext {
+  readonly config: DfdaemonConfig
+  readonly components: DfdaemonComponents
+  readonly node: Libp2p
+  readonly secret: string | undefined
+  readonly stack: ServiceStack
+}
+
+async function startParts({ config, components, node, secret, stack }: StartContext): Promise<Dfdaemon> {
+  const { logger, clock = systemClock } = components
+  const metrics = new DfdaemonMetrics({ processMetrics: components.processMetrics ?? true })
   const hostId = node.peerId.toString()
   const addresses = (): string[] => dialableAddresses(node.getMultiaddrs().map(String))
 
@@ -168,7 +187,6 @@ export async function startDfdaemon(
 
   // Stopped in reverse: runtimes first, then what they read from, the admin face last.
   const services: Service[] = [
-    { name: 'node', start: () => {}, stop: () => node.stop() },
     { name: 'registry client', start: () => {}, stop: () => registry.close() },
     { name: 'admin', start: () => admin.start(), stop: () => admin.stop() },
     { name: 'store', start: () => store.start(), stop: () => store.stop() },
@@ -204,15 +222,6 @@ async function makeNode(config: DfdaemonConfig, logger: Logger): Promise<Libp2p>
     announce: config.peer.announce,
     logger,
   })
-}
-
-async function makeDataDir(dataDir: string): Promise<void> {
-  try {
-    await mkdir(dataDir, { recursive: true, mode: 0o700 })
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException
-    throw new PantalaError('DATA_DIR_UNUSABLE', { detail: `${dataDir}: ${code}`, cause: error })
-  }
 }
 
 /** Children are let in by a ticket that one of the configured supernodes signed. */

@@ -1,13 +1,12 @@
 // Composition root of the supernode: builds all its parts from the configuration, starts them in order, and takes them down again.
 import { existsSync } from 'node:fs'
-import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Libp2p } from '@libp2p/interface'
 import { type Clock, systemClock } from '../shared/clock.ts'
 import { readClusterSecret } from '../shared/config/cluster-secret.ts'
 import { parseAddress } from '../shared/config/option.ts'
-import { PantalaError } from '../shared/errors.ts'
+import { makeDataDir } from '../shared/data-dir.ts'
 import { ServiceStack } from '../shared/lifecycle.ts'
 import type { Logger } from '../shared/logger.ts'
 import { createTicketIssuer } from '../shared/protocol/admission.ts'
@@ -154,12 +153,4 @@ function seedsWayHere(config: SupernodeConfig, libp2p: Libp2p): string {
 function launchThisProgram(args: readonly string[], env: SeedLaunch['env']): SeedLaunch {
   const checkout = fileURLToPath(new URL('../cli/main.ts', import.meta.url))
   return nodeLaunch(existsSync(checkout) ? checkout : process.argv[1]!, args, env)
-}
-
-async function makeDataDir(dataDir: string): Promise<void> {
-  try {
-    await mkdir(dataDir, { recursive: true, mode: 0o700 })
-  } catch (cause) {
-    throw new PantalaError('DATA_DIR_UNUSABLE', { detail: `${dataDir}: ${(cause as Error).message}`, cause })
-  }
 }
