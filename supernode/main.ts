@@ -151,6 +151,8 @@ function seedsWayHere(config: SupernodeConfig, libp2p: Libp2p): string {
 
 /** From a checkout the command's file; from a bundle the file that runs. */
 function launchThisProgram(args: readonly string[], env: SeedLaunch['env']): SeedLaunch {
+  // A bundle in the checkout's dist/ must not start its seed from the sources beside it.
+  const inCheckout = import.meta.filename.endsWith('.ts')
   const checkout = fileURLToPath(new URL('../cli/main.ts', import.meta.url))
-  return nodeLaunch(existsSync(checkout) ? checkout : process.argv[1]!, args, env)
+  return nodeLaunch(inCheckout && existsSync(checkout) ? checkout : process.argv[1]!, args, env)
 }

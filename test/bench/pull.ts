@@ -31,7 +31,7 @@ export interface PullFigures {
   /** What the registry sent during the cold pulls, as a multiple of the image (median). */
   readonly sourceRatio: number
   readonly runs: { readonly directMs: number[]; readonly coldMs: number[]; readonly warmMs: number[] }
-  /** The largest seen over all repetitions. */
+  /** Over all repetitions: the median of idle, the highest peak. */
   readonly memory: Readonly<Record<'dfdaemon' | 'supernode' | 'seed', MemoryFigures>>
 }
 
@@ -92,9 +92,9 @@ export async function measurePulls(options: PullOptions): Promise<PullFigures> {
       sourceRatio: median(cold.map(run => run.sourceRatio)),
       runs: { directMs: direct, coldMs: cold.map(run => run.coldMs), warmMs: cold.map(run => run.warmMs) },
       memory: {
-        dfdaemon: largest(cold.map(run => run.memory.dfdaemon)),
-        supernode: largest(cold.map(run => run.memory.supernode)),
-        seed: largest(cold.map(run => run.memory.seed)),
+        dfdaemon: sumUp(cold.map(run => run.memory.dfdaemon)),
+        supernode: sumUp(cold.map(run => run.memory.supernode)),
+        seed: sumUp(cold.map(run => run.memory.seed)),
       },
     }
   } finally {
@@ -190,9 +190,9 @@ function settle(): Promise<void> {
   return new Promise(resolve => setTimeout(resolve, 2_000))
 }
 
-function largest(figures: readonly MemoryFigures[]): MemoryFigures {
+function sumUp(figures: readonly MemoryFigures[]): MemoryFigures {
   return {
-    idleBytes: Math.max(...figures.map(figure => figure.idleBytes)),
+    idleBytes: median(figures.map(figure => figure.idleBytes)),
     peakBytes: Math.max(...figures.map(figure => figure.peakBytes)),
   }
 }
