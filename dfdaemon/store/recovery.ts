@@ -17,6 +17,9 @@ import { parseFinalName, parsePartialName, type StoreLayout } from './layout.ts'
 import type { PieceIndex } from './piece-index.ts'
 import { StoredBlob } from './stored-blob.ts'
 
+/** A digest is summed up in slices of this many bytes: others have the event loop in between. */
+const SLICE_BYTES = 2 * 1024 * 1024
+
 export interface RecoveryComponents {
   readonly disk: Disk
   readonly layout: StoreLayout
@@ -129,10 +132,13 @@ export async function readStray(
   const fd = await disk.openFile(path)
   try {
     for (let piece = 0; piece < pieceCount(geometry); piece++) {
-      signal.throwIfAborted()
       const bytes = buffer.subarray(0, pieceLength(geometry, piece))
-      await disk.read(fd, bytes, pieceOffset(geometry, piece))
-      hash.update(bytes)
+      for (let at = 0; at < bytes.byteLength; at += SLICE_BYTES) {
+        signal.throwIfAborted()
+        const slice = bytes.subarray(at, at + SLICE_BYTES)
+        await disk.read(fd, slice, pieceOffset(geometry, piece) + at)
+        hash.update(slice)
+      }
       blob.setHash(piece, hashPiece(bytes))
       blob.have.add(piece)
     }
