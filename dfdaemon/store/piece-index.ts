@@ -20,7 +20,8 @@ const REOPEN_FREE_BYTES_MIN = 8 * 1024 * 1024
 
 export class PieceIndex {
   readonly #directory: string
-  #db: Level<string, Buffer>
+  /** Made by `open`: level begins to open a database, and makes its directory, as soon as there is an object for it. */
+  #opened: Level<string, Buffer> | undefined
   /** Writes go one after another: level does not keep the order of batches that are asked for at once. */
   #written: Promise<unknown> = Promise.resolve()
   /** A write failed: what level appends to its log from here on may be unreadable to the next run, or it takes nothing any more. */
@@ -29,7 +30,11 @@ export class PieceIndex {
 
   constructor(directory: string) {
     this.#directory = directory
-    this.#db = makeDb(directory)
+  }
+
+  get #db(): Level<string, Buffer> {
+    if (this.#opened === undefined) throw new TypeError('the index is not open')
+    return this.#opened
   }
 
   /**
@@ -38,6 +43,7 @@ export class PieceIndex {
    */
   async open(): Promise<{ broken: boolean; blobs: IndexedBlob[] }> {
     try {
+      this.#opened = makeDb(this.#directory)
       await this.#db.open()
       return { broken: false, blobs: await this.#readBlobs() }
     } catch (error) {
@@ -52,7 +58,7 @@ export class PieceIndex {
   async close(): Promise<void> {
     this.#isClosed = true
     await this.#written
-    await this.#db.close()
+    await this.#opened?.close()
   }
 
   async #readBlobs(): Promise<IndexedBlob[]> {
@@ -129,7 +135,7 @@ export class PieceIndex {
       await this.#db.close().catch(() => {})
       await rm(aside, { recursive: true, force: true })
       await rename(this.#directory, aside)
-      this.#db = makeDb(this.#directory)
+      this.#opened = makeDb(this.#directory)
       await this.#db.open()
     } catch (error) {
       throw this.#unusable(levelReason(error).message, error)
