@@ -2,7 +2,7 @@
 import { type FastifyInstance, fastify } from 'fastify'
 import type { Registry } from 'prom-client'
 import { parseAddress } from '../shared/config/option.ts'
-import { PantalaError } from '../shared/errors.ts'
+import { baseUrlOf, explainListenFailure } from '../shared/http-face.ts'
 
 export interface AdminComponents {
   readonly registry: Registry
@@ -38,9 +38,7 @@ export class AdminServer {
 
   /** Base URL; known once started. */
   get url(): string {
-    const address = this.#server.server.address()
-    if (address === null || typeof address === 'string') return ''
-    return `http://${address.family === 'IPv6' ? `[${address.address}]` : address.address}:${address.port}`
+    return baseUrlOf(this.#server.server.address())
   }
 
   /** @throws PantalaError ADDRESS_IN_USE | CONFIG_INVALID */
@@ -49,10 +47,7 @@ export class AdminServer {
     try {
       await this.#server.listen({ host, port })
     } catch (error) {
-      const { code } = error as NodeJS.ErrnoException
-      const detail = `admin.address ${this.#address}`
-      if (code === 'EADDRINUSE') throw new PantalaError('ADDRESS_IN_USE', { detail, cause: error })
-      throw new PantalaError('CONFIG_INVALID', { detail: `${detail}: ${code}`, cause: error })
+      throw explainListenFailure(`admin.address ${this.#address}`, error)
     }
   }
 

@@ -1,4 +1,5 @@
 // The options of a dfdaemon, as a table, and as the type the rest works with.
+import { checkMultiaddrs } from '../shared/config/multiaddrs.ts'
 import type { Option } from '../shared/config/option.ts'
 import {
   clusterOptions,
@@ -40,12 +41,7 @@ export const dfdaemonOptions: readonly Option[] = [
     kind: 'list',
     preset: [],
     doc: 'Multiaddrs of supernodes, each ending in /p2p/<PeerId>, tried in order. Empty: every pull goes to the source.',
-    check: (value: readonly string[]) => {
-      const bad = value.find(
-        address => !/^\/(ip4|ip6|dns|dns4|dns6)\/[^/]+\/tcp\/\d+\/p2p\/[A-Za-z0-9]+$/.test(address),
-      )
-      return bad === undefined ? undefined : `${bad} is not like /ip4/10.0.0.5/tcp/8001/p2p/12D3Koo…`
-    },
+    check: (value: readonly string[]) => checkMultiaddrs(value, { peerId: true }),
   },
   ...clusterOptions,
   { key: 'proxy.address', kind: 'address', preset: '127.0.0.1:65001', doc: 'Where runtimes pull.' },
@@ -72,6 +68,7 @@ export const dfdaemonOptions: readonly Option[] = [
     kind: 'list',
     preset: [],
     doc: 'Multiaddrs told to others instead of those found out.',
+    check: (value: readonly string[]) => checkMultiaddrs(value, { peerId: false }),
   },
   { key: 'admin.address', kind: 'address', preset: '127.0.0.1:65003', doc: 'Health, metrics and state.' },
   {

@@ -247,12 +247,15 @@ async function startScheduler(
     return
   }
   scheduler.start()
-  const patience = new Promise<'later'>(resolve => clock.after(FIRST_WELCOME_MS, () => resolve('later')))
+  const patience = Promise.withResolvers<'later'>()
+  const timer = clock.after(FIRST_WELCOME_MS, () => patience.resolve('later'))
   try {
-    const outcome = await Promise.race([scheduler.firstAttempt, patience])
+    const outcome = await Promise.race([scheduler.firstAttempt, patience.promise])
     if (outcome === 'later') logger.warn('supernode not reached yet; going on without it')
   } catch (error) {
+    // The client has said so.
     if (!isPantalaError(error, 'SUPERNODE_AWAY')) throw error
-    logger.warn({ err: error }, 'supernode away; going on without it')
+  } finally {
+    timer.cancel()
   }
 }

@@ -29,6 +29,8 @@ export function createLogger(init: LoggerInit, destination?: DestinationStream):
     level: init.level,
     timestamp: stdTimeFunctions.isoTime,
     hooks: { logMethod: logCleanly },
+    // By then `err` is described already; pino would describe the description.
+    serializers: { err: (described: unknown) => described },
     // What a child logger is bound to passes by the hook.
     redact: { paths: boundSecrets, censor: '[redacted]' },
   }

@@ -1,4 +1,5 @@
 // The options of a supernode, as a table, and as the type the rest works with.
+import { checkMultiaddrs } from '../shared/config/multiaddrs.ts'
 import type { Option } from '../shared/config/option.ts'
 import {
   clusterOptions,
@@ -31,6 +32,7 @@ export const supernodeOptions: readonly Option[] = [
     kind: 'list',
     preset: [],
     doc: 'Multiaddrs shown as this supernode’s own instead of those found out.',
+    check: (value: readonly string[]) => checkMultiaddrs(value, { peerId: false }),
   },
   {
     key: 'seed.enabled',

@@ -136,7 +136,6 @@ export async function startSupernode(
     .map(address => withPeerId(address.toString(), hostId))
     .filter(address => address !== undefined)
   const apiUrl = api.url
-  logger.info({ hostId, addresses, apiUrl }, 'supernode started')
   return { hostId, addresses, apiUrl, stop: () => stack.stop(config.shutdown.graceMs) }
 }
 

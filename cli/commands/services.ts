@@ -29,7 +29,7 @@ export function addServiceCommands(program: Command, setExitCode: (code: number)
     dfdaemonOptions,
   ).action(async (_given: unknown, self: Command) => {
     const config = resolveConfig<DfdaemonConfig>('dfdaemon', dfdaemonOptions, self)
-    const logger = createLogger({ name: 'dfdaemon', ...config.log })
+    const logger = createLogger({ name: config.seed ? 'seed' : 'dfdaemon', ...config.log })
     setExitCode(await runUntilStopped(logger, () => startDfdaemonService(config, logger)))
   })
 }

@@ -3,6 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify'
 import type { Clock } from '../../shared/clock.ts'
 import { errorCatalogue, isPantalaError, PantalaError } from '../../shared/errors.ts'
+import { baseUrlOf, explainListenFailure } from '../../shared/http-face.ts'
 import { serveBlob } from './blob-route.ts'
 import { servePassedOn, serveReferrers } from './forward-route.ts'
 import { serveManifest } from './manifest-route.ts'
@@ -77,9 +78,7 @@ export class ProxyServer {
 
   /** Base URL; known once started. */
   get url(): string {
-    const address = this.#server.server.address()
-    if (address === null || typeof address === 'string') return ''
-    return `http://${address.family === 'IPv6' ? `[${address.address}]` : address.address}:${address.port}`
+    return baseUrlOf(this.#server.server.address())
   }
 
   /** Requests being served. */
@@ -93,10 +92,7 @@ export class ProxyServer {
     try {
       await this.#server.listen({ host, port, backlog: 1024 })
     } catch (error) {
-      const { code } = error as NodeJS.ErrnoException
-      const detail = `proxy.address ${host}:${port}`
-      if (code === 'EADDRINUSE') throw new PantalaError('ADDRESS_IN_USE', { detail, cause: error })
-      throw new PantalaError('CONFIG_INVALID', { detail: `${detail}: ${code}`, cause: error })
+      throw explainListenFailure(`proxy.address ${host}:${port}`, error)
     }
   }
 

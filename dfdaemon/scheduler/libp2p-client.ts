@@ -245,7 +245,10 @@ export class Libp2pSchedulerClient implements SchedulerClient {
       if (failure === undefined || signal.aborted) return
       this.#firstAttempt.reject(failure)
       const lasting = failure.entry.retry === 'never'
-      logger[attempt === 0 || lasting ? 'warn' : 'debug']({ err: failure, attempt }, 'supernode not reached')
+      logger[attempt === 0 || lasting ? 'warn' : 'debug'](
+        { err: failure, attempt },
+        'supernode not reached; going on without it, and trying again',
+      )
       delayMs = reconnectDelayMs(attempt, this.#random)
     }
   }

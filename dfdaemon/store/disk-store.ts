@@ -108,7 +108,7 @@ export class DiskStore implements BlobStore, StoreSide {
       await this.#disk.makeDirectory(this.#layout.partialDir)
       const { broken, blobs: indexed } = await this.#index.open()
       if (broken) this.#logger.warn({ dir: this.#layout.indexDir }, 'index was broken and is begun anew')
-      this.#logger.info({ records: indexed.length, ms: this.#since(startedMs) }, 'index opened')
+      this.#logger.debug({ records: indexed.length, ms: this.#since(startedMs) }, 'index opened')
       await this.#recover(indexed)
     } catch (error) {
       await this.#index.close().catch(() => {})

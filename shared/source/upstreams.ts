@@ -57,6 +57,10 @@ export class Upstreams {
   /** @throws PantalaError CONFIG_INVALID for a mirror that is no usable URL, or a name that is none */
   constructor(config: UpstreamsConfig) {
     this.default = canonicalRegistry(config.default)
+    if (!namePattern.test(this.default))
+      throw new PantalaError('CONFIG_INVALID', {
+        detail: `upstreams.default: ${config.default} is no registry name`,
+      })
     const allowed = new Set(config.allow.map(canonicalRegistry))
     allowed.add(this.default)
     for (const [name, registry] of Object.entries(config.registries)) {

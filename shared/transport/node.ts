@@ -93,7 +93,9 @@ export async function createNode<T extends ServiceMap = ServiceMap>(init: NodeIn
 
 function explainListenFailure(cause: unknown): PantalaError {
   // libp2p lists each address and its error, with a stack, in one message.
-  const detail = /^\s*(\/\S+: Error: .*)$/m.exec(cause instanceof Error ? cause.message : '')?.[1]
+  const text = cause instanceof Error ? cause.message : ''
+  const [, address, reason] = /^\s*(\/\S+): Error: (.*)$/m.exec(text) ?? []
+  const detail = address === undefined ? undefined : `peer.address ${address}: ${reason}`
   if (detail !== undefined && /EADDRINUSE/.test(detail))
     return new PantalaError('ADDRESS_IN_USE', { detail, cause })
   return toPantalaError(cause, 'CONFIG_INVALID', detail)

@@ -5,6 +5,7 @@ import type { Registry } from 'prom-client'
 import type { Clock } from '../../shared/clock.ts'
 import { parseAddress } from '../../shared/config/option.ts'
 import { isPantalaError, PantalaError } from '../../shared/errors.ts'
+import { baseUrlOf, explainListenFailure } from '../../shared/http-face.ts'
 import { version } from '../../shared/version.ts'
 import type { Scheduler } from '../scheduler.ts'
 import type { ClusterState } from '../state/cluster-state.ts'
@@ -53,9 +54,7 @@ export class ApiServer {
 
   /** Base URL; known once started. */
   get url(): string {
-    const address = this.#server.server.address()
-    if (address === null || typeof address === 'string') return ''
-    return `http://${address.family === 'IPv6' ? `[${address.address}]` : address.address}:${address.port}`
+    return baseUrlOf(this.#server.server.address())
   }
 
   /** @throws PantalaError ADDRESS_IN_USE | CONFIG_INVALID */
@@ -70,10 +69,7 @@ export class ApiServer {
     try {
       await server.listen({ host, port })
     } catch (error) {
-      const { code } = error as NodeJS.ErrnoException
-      const detail = `api.address ${this.#address}`
-      if (code === 'EADDRINUSE') throw new PantalaError('ADDRESS_IN_USE', { detail, cause: error })
-      throw new PantalaError('CONFIG_INVALID', { detail: `${detail}: ${code}`, cause: error })
+      throw explainListenFailure(`api.address ${this.#address}`, error)
     }
   }
 

@@ -1,6 +1,7 @@
 // What the supernode's own seed is configured with: a dfdaemon in seed mode beside it. The secret goes by environment, never to disk.
-import { mkdir, writeFile } from 'node:fs/promises'
+import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { PantalaError } from '../../shared/errors.ts'
 import type { SupernodeConfig } from '../config.ts'
 
 /** Pieces that the seed sends at the same time: all first children of every new task come to it. */
@@ -44,9 +45,11 @@ export async function writeSeedConfig(
   config: SupernodeConfig,
   setting: SeedSetting,
 ): Promise<{ args: string[]; env: Record<string, string> }> {
-  await mkdir(config.dataDir, { recursive: true, mode: 0o700 })
   const file = join(config.dataDir, 'seed.yaml')
-  await writeFile(file, `${JSON.stringify(makeSeedConfig(config, setting), undefined, 2)}\n`, { mode: 0o600 })
+  const text = `${JSON.stringify(makeSeedConfig(config, setting), undefined, 2)}\n`
+  await writeFile(file, text, { mode: 0o600 }).catch(cause => {
+    throw new PantalaError('DATA_DIR_UNUSABLE', { detail: cause.message, cause })
+  })
   const env: Record<string, string> =
     setting.secret === undefined ? {} : { PANTALA_DFDAEMON_CLUSTER_SECRET: setting.secret }
   return { args: ['dfdaemon', '--config', file], env }

@@ -9,6 +9,19 @@ import { makeTestDirectory } from '../harness/test-directory.ts'
 import { runPantala } from './run-pantala.ts'
 import { freePorts, startService } from './running-service.ts'
 
+/** Names that dashboards and alerts rely on. */
+const promisedMetrics = [
+  'pantala_dfdaemon_blob_bytes_total',
+  'pantala_dfdaemon_upload_bytes_total',
+  'pantala_dfdaemon_pulls_total',
+  'pantala_dfdaemon_piece_rejected_total',
+  'pantala_dfdaemon_store_bytes',
+  'pantala_supernode_hosts',
+  'pantala_supernode_tasks',
+  'pantala_supernode_schedule_seconds',
+  'pantala_supernode_source_bytes_total',
+]
+
 /** Standard error without its log lines. */
 function messageOf(err: string): string {
   return err
@@ -41,6 +54,8 @@ test('supernode and dfdaemon say when they are ready, answer on their faces, and
   }
   const metrics = await (await fetch(`${adminUrl}/metrics`)).text()
   assert.match(metrics, /^pantala_dfdaemon_supernode_connected 1$/m)
+  const all = metrics + (await (await fetch(`${supernode.ready.apiUrl}/metrics`)).text())
+  for (const name of promisedMetrics) assert.ok(all.includes(`\n# TYPE ${name} `), name)
 
   const status = await runPantala(['status', '--supernode', supernode.ready.apiUrl, '--dfdaemon', adminUrl])
   assert.equal(status.code, 0, status.err)
@@ -63,16 +78,18 @@ test('an address in use is exit code 1 and names the option or address', async t
   await new Promise(resolve => server.once('listening', resolve))
   t.after(() => server.close())
   const taken = `127.0.0.1:${(server.address() as AddressInfo).port}`
-  for (const [service, flag] of [
-    ['dfdaemon', '--proxy.address'],
-    ['dfdaemon', '--peer.address'],
-    ['supernode', '--api.address'],
+  for (const [service, option] of [
+    ['dfdaemon', 'proxy.address'],
+    ['dfdaemon', 'peer.address'],
+    ['dfdaemon', 'admin.address'],
+    ['supernode', 'api.address'],
+    ['supernode', 'peer.address'],
   ] as const) {
     const words = [...freePorts[service], '--log.level=silent', '--data-dir', join(directory, service)]
-    const { code, err } = await runPantala([service, ...words, `${flag}=${taken}`])
+    const { code, err } = await runPantala([service, ...words, `--${option}=${taken}`])
     assert.equal(code, 1, err)
     assert.match(err, /^pantala: the address is in use: .+\n {2}hint: .+\n$/)
-    assert.ok(err.includes(String((server.address() as AddressInfo).port)), err)
+    assert.ok(err.includes(`${option} `) && err.includes(taken.slice(taken.indexOf(':') + 1)), err)
   }
 })
 
@@ -108,4 +125,17 @@ test('a supernode with another PeerId or another secret stops the start; a data 
   const twice = await start(...data('d1'))
   assert.equal(twice.code, 1)
   assert.match(messageOf(twice.err), /in use by another process/)
+})
+
+test('a supernode that is away keeps no dfdaemon from starting: one warning, and ready', async t => {
+  const directory = await makeTestDirectory(t, 'services')
+  const nobody = '/ip4/127.0.0.1/tcp/9/p2p/12D3KooWG8aoMiedCy89VgHYYACgNVeeFTaLRL8ivefPBQcqHTrb'
+  const words = ['--data-dir', join(directory, 'd'), '--supernode.addresses', nobody]
+  const { lines, ready } = await startService(t, 'dfdaemon', words)
+  const warnings = lines.map(line => JSON.parse(line)).filter(line => line.level >= 40)
+  assert.deepEqual(
+    warnings.map(line => [line.err.code, line.msg]),
+    [['SUPERNODE_AWAY', 'supernode not reached; going on without it, and trying again']],
+  )
+  assert.equal((await fetch(`${ready.adminUrl}/readyz`)).status, 200)
 })
