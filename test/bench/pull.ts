@@ -44,7 +44,7 @@ export function findServices(): ServicesFrom {
   return existsSync(bundle) ? 'bundle' : 'sources'
 }
 
-/** The bundle as it is shipped, under the launcher's flags; the launcher itself where nothing was built. */
+/** The launcher, as it is shipped beside the bundle, or as it lies in the checkout where nothing was built. */
 function findProgram(): string[] {
   const flags = [
     '--disable-warning=ExperimentalWarning',
