@@ -4,8 +4,8 @@ import { mkdtemp, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { makeDataDir } from '../../shared/data-dir.ts'
 import { isPantalaError } from '../../shared/errors.ts'
+import { makeDataDir } from '../../shared/make-directory.ts'
 
 test('it is made with all above it, for its owner only; once more does no harm', async () => {
   const directory = join(await mkdtemp(join(tmpdir(), 'pantala-data-')), 'a/b/c')
