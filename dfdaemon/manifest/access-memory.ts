@@ -10,7 +10,7 @@ export type ScopeKey = string
 
 /** How long the source's word on one digest holds, in ms. */
 const CHECKED_MS = 60_000
-/** How long a manifest that was handed out vouches for what it lists, in ms: a pull of its layers must fit in. */
+/** How long a manifest vouches for what it lists after the source accepted its reader, in ms: a pull of its layers must fit in. */
 const LISTED_MS = 10 * 60_000
 /** How long any acceptance holds while the source is away, in ms. */
 const AWAY_MS = 3_600_000
@@ -42,13 +42,24 @@ export class AccessMemory {
 
   /** The source accepted this scope for this digest just now. */
   grantChecked(scope: ScopeKey, digest: Digest): void {
-    this.#grant(scope, digest, CHECKED_MS, this.#clock.monotonic())
+    const now = this.#clock.monotonic()
+    this.#grant(scope, digest, now + CHECKED_MS, now)
   }
 
-  /** The scope was given the manifest `vouching`, which lists these; the source's own word is as old as it is for that manifest. */
+  /** The scope was given this manifest by its tag, or while the source is away: no new word of the source, but what is listed may be read. */
+  grantServed(scope: ScopeKey, digest: Digest): void {
+    this.#grant(scope, digest, this.#clock.monotonic() + LISTED_MS, Number.NEGATIVE_INFINITY)
+  }
+
+  /**
+   * The scope was given the manifest `vouching`, which lists these. What is derived ends with what it is derived from: reading again and
+   * again what is cached would otherwise renew a right that the source took back long ago.
+   */
   grantListed(scope: ScopeKey, digests: Iterable<Digest>, vouching: Digest): void {
-    const acceptedAt = this.#grants.get(`${scope} ${vouching}`)?.acceptedAt ?? Number.NEGATIVE_INFINITY
-    for (const digest of digests) this.#grant(scope, digest, LISTED_MS, acceptedAt)
+    const grant = this.#grants.get(`${scope} ${vouching}`)
+    if (grant === undefined) return
+    const until = Math.max(grant.until, grant.acceptedAt + LISTED_MS)
+    for (const digest of digests) this.#grant(scope, digest, until, grant.acceptedAt)
   }
 
   /** The source no longer accepts the scope for this digest. */
@@ -67,11 +78,11 @@ export class AccessMemory {
     return grant !== undefined && this.#clock.monotonic() - grant.acceptedAt < AWAY_MS
   }
 
-  #grant(scope: ScopeKey, digest: Digest, ms: number, accepted: number): void {
+  #grant(scope: ScopeKey, digest: Digest, ends: number, accepted: number): void {
     const key = `${scope} ${digest}`
     const last = this.#grants.get(key)
     const acceptedAt = Math.max(last?.acceptedAt ?? Number.NEGATIVE_INFINITY, accepted)
-    const until = Math.max(last?.until ?? 0, this.#clock.monotonic() + ms)
+    const until = Math.max(last?.until ?? ends, ends)
     this.#grants.delete(key)
     this.#grants.set(key, { acceptedAt, until })
     if (this.#grants.size > GRANTS_MAX) this.#grants.delete(this.#grants.keys().next().value!)

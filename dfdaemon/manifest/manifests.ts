@@ -116,11 +116,12 @@ export class Manifests {
     const scope = this.#access.scopeOf(source)
     if (this.#access.mayRead(scope, digest)) return
     try {
-      const length = await this.#coalescer.join(
+      const { length, stale } = await this.#coalescer.join(
         `length ${scope} ${digest}`,
         inner => this.#asker.blobLength(source, digest, inner),
         signal,
       )
+      if (stale) return refuseStaleWord(source)
       this.#sizes.confirm(digest, length)
       this.#access.grantChecked(scope, digest)
     } catch (error) {
@@ -145,13 +146,16 @@ export class Manifests {
     const key = JSON.stringify(['digest', scope, digest, accepted])
     try {
       const origin = await this.#ask(key, source, digest, accepted, usable && digest, signal)
-      this.#access.grantChecked(scope, digest)
-      return await this.#keep(origin, usable)
+      if (origin.stale) refuseStaleWord(source)
+      const manifest = await this.#keep(origin, usable)
+      if (manifest.stale) this.#noteStale(source, scope, digest, digest)
+      else this.#access.grantChecked(scope, digest)
+      return manifest
     } catch (error) {
       if (signal.aborted) throw signal.reason
       if (!isAway(error)) this.#access.revoke(scope, digest)
       else if (usable !== undefined && this.#access.mayReadWhileAway(scope, digest))
-        return this.#serveStale(source, digest, { ...usable, digest }, error)
+        return this.#serveStale(source, scope, digest, { ...usable, digest }, error)
       throw error
     }
   }
@@ -166,17 +170,22 @@ export class Manifests {
     const place = this.#tags.placeOf(source, scope, tag, accepted)
     const last = this.#tags.get(place)
     const held = last && (await this.#store.get(last.digest))
-    if (last !== undefined && held !== undefined && this.#tags.isFresh(last))
+    if (last !== undefined && held !== undefined && this.#tags.isFresh(last)) {
+      this.#access.grantServed(scope, last.digest)
       return { mediaType: last.mediaType, digest: last.digest, body: held.body, stale: false }
+    }
     // What another caller saw saves the body's way as well: the source still decides who may have it.
     const known = held === undefined ? this.#tags.hint(place) : last?.digest
     const base = held ?? (known && (await this.#store.get(known)))
     try {
       const origin = await this.#ask(`tag ${place.key}`, source, tag, accepted, base && known, signal)
+      if (origin.stale) refuseStaleWord(source)
       const manifest = await this.#keep(origin, base)
-      if (manifest.stale) this.#countStale(source, tag, manifest.digest)
-      else this.#tags.set(place, manifest)
-      this.#access.grantChecked(scope, manifest.digest)
+      if (manifest.stale) this.#noteStale(source, scope, tag, manifest.digest)
+      else {
+        this.#tags.set(place, manifest)
+        this.#access.grantChecked(scope, manifest.digest)
+      }
       return manifest
     } catch (error) {
       if (signal.aborted) throw signal.reason
@@ -184,6 +193,7 @@ export class Manifests {
       else if (last !== undefined && held !== undefined && this.#tags.mayServeStale(place, last))
         return this.#serveStale(
           source,
+          scope,
           tag,
           { mediaType: last.mediaType, digest: last.digest, body: held.body },
           error,
@@ -225,15 +235,17 @@ export class Manifests {
 
   #serveStale(
     source: SourceRef,
+    scope: ScopeKey,
     reference: string,
     manifest: Omit<Manifest, 'stale'>,
     error: unknown,
   ): Manifest {
-    this.#countStale(source, reference, manifest.digest, error)
+    this.#noteStale(source, scope, reference, manifest.digest, error)
     return { ...manifest, stale: true }
   }
 
-  #countStale(source: SourceRef, reference: string, digest: Digest, error?: unknown): void {
+  #noteStale(source: SourceRef, scope: ScopeKey, reference: string, digest: Digest, error?: unknown): void {
+    this.#access.grantServed(scope, digest)
     const { logger, metrics } = this.#components
     const { registry, repository } = source
     const reason = isPantalaError(error) ? error.message : undefined
@@ -254,6 +266,15 @@ const awayCodes: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'OVERLOADED',
   'DEADLINE_PASSED',
 ])
+
+/**
+ * The supernode answers from memory while the source is away, and does not tell since when. That is enough for what anyone may see; a caller
+ * with a credential has what this host heard of the source itself.
+ */
+function refuseStaleWord(source: SourceRef): void {
+  if (source.authorization !== undefined)
+    throw new PantalaError('SOURCE_AWAY', { detail: `${source.registry}: the supernode cannot reach it` })
+}
 
 /** True if the source said nothing about the content or the caller. */
 function isAway(error: unknown): boolean {

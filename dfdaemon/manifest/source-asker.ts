@@ -52,13 +52,17 @@ export class SourceAsker {
     return { ...answer, stale: false }
   }
 
-  /** Length in bytes, under the caller's own credentials. */
-  async blobLength(source: SourceRef, digest: Digest, signal: AbortSignal): Promise<number> {
+  /** Length in bytes, under the caller's own credentials; `stale` as in Origin. */
+  async blobLength(
+    source: SourceRef,
+    digest: Digest,
+    signal: AbortSignal,
+  ): Promise<{ readonly length: number; readonly stale: boolean }> {
     const relayed = await this.#relay({ kind: 'blob-length', source, reference: digest, accept: [] }, signal)
     const length = relayed?.length
     if (length !== undefined && Number.isSafeInteger(length) && length >= 0 && length <= BLOB_BYTES_MAX)
-      return length
-    return this.#client.blobLength(source, digest, signal)
+      return { length, stale: relayed?.stale === true }
+    return { length: await this.#client.blobLength(source, digest, signal), stale: false }
   }
 
   /** The supernode's answer; undefined if it cannot be had, as opposed to the source's refusal. */

@@ -78,6 +78,44 @@ test('a caller whom the source stops accepting is out at the next check, away or
     await assert.rejects(check(), error => isPantalaError(error, 'SOURCE_AWAY'))
   }))
 
+test('reading what is cached does not renew the right to read it', () =>
+  withPrivateImage(async (rig, digest) => {
+    await rig.get('v1', alice)
+    rig.client.accepted = 'nobody'
+    for (let minute = 0; minute < 9; minute += 3) {
+      assert.equal((await rig.get(digest, alice)).digest, digest)
+      rig.clock.skip(3 * 60_000)
+    }
+    rig.clock.skip(2 * 60_000)
+    assert(!rig.manifests.mayRead(rig.source(alice), layer))
+    await assert.rejects(rig.get(digest, alice), refused)
+  }))
+
+test('a stale answer through the supernode is no acceptance by the source', () =>
+  withPrivateImage(async (rig, digest) => {
+    const image = await rig.get('v1', alice)
+    rig.scheduler.connected = true
+    rig.scheduler.relayAnswer = ({ kind }) => ({
+      type: 'relayed',
+      id: 1,
+      mediaType: kind === 'manifest' ? image.mediaType : '',
+      length: kind === 'manifest' ? image.body.byteLength : 10,
+      stale: true,
+      ...(kind === 'manifest' ? { digest, body: image.body } : {}),
+    })
+    const away = (error: unknown) => isPantalaError(error, 'SOURCE_AWAY')
+    const check = () => rig.manifests.checkAccess(rig.source(alice), layer, rig.signal)
+    rig.clock.skip(30 * 60_000)
+    await check()
+    assert.equal((await rig.get('v1', alice)).stale, true)
+    assert.equal((await rig.get(digest, alice)).digest, digest)
+    rig.clock.skip(31 * 60_000)
+    await assert.rejects(check(), away)
+    for (const reference of ['v1', digest]) await assert.rejects(rig.get(reference, alice), away)
+    // What anyone may see needs nobody's word.
+    assert.equal((await rig.get('v1')).stale, true)
+  }))
+
 test('no credential is logged or written, and tags seen with one are not written at all', () =>
   withPrivateImage(async rig => {
     await rig.get('v1', alice)
