@@ -4,13 +4,13 @@ import type { Digest } from '../../shared/digest.ts'
 import { isPantalaError, PantalaError } from '../../shared/errors.ts'
 import type { ForwardAnswer } from '../../shared/source/source-client.ts'
 import { passStream } from './body-sender.ts'
+import { rewriteLinks } from './paging-link.ts'
 import { headerText, type ProxyComponents, type ProxyExchange } from './proxy-context.ts'
 
 /** Headers of the source that are handed on. */
 const passedBack = [
   'content-type',
   'content-length',
-  'link',
   'www-authenticate',
   'oci-filters-applied',
   'docker-distribution-api-version',
@@ -102,6 +102,8 @@ async function passBack(answer: ForwardAnswer, exchange: ProxyExchange): Promise
     const value = answer.headers[name]
     if (value !== undefined) response.setHeader(name, value)
   }
+  const links = answer.headers['link'] && rewriteLinks(answer.headers['link'], exchange)
+  if (links) response.setHeader('link', links)
   response.writeHead(answer.status)
   if (method === 'HEAD') {
     answer.body.destroy()

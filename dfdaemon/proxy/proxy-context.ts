@@ -49,6 +49,10 @@ export interface ProxyExchange {
   readonly source: SourceRef
   readonly method: 'GET' | 'HEAD'
   readonly headers: Readonly<Record<string, string | string[] | undefined>>
+  /** Path as it came, without query. */
+  readonly path: string
+  /** What the client gave as `ns`. */
+  readonly ns: string | undefined
   /** Query as it came, without `ns`. */
   readonly query: string
   readonly response: ServerResponse

@@ -219,13 +219,16 @@ function makeExchange(
 ): ProxyExchange {
   const { registry, repository } = asked
   const { authorization } = request.headers
-  const { query } = splitUrl(request.url ?? '')
+  const { path, query } = splitUrl(request.url ?? '')
+  const ns = query.get('ns') || undefined
   query.delete('ns')
   const rest = query.toString()
   return {
     source: { registry, repository, ...(authorization === undefined ? {} : { authorization }) },
     method: request.method === 'HEAD' ? 'HEAD' : 'GET',
     headers: request.headers,
+    path,
+    ns,
     query: rest === '' ? '' : `?${rest}`,
     response,
     signal,
