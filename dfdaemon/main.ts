@@ -23,6 +23,7 @@ import { PeerFetcher } from './fetch/peer-fetcher.ts'
 import { RegistrySource } from './fetch/registry-source.ts'
 import { Manifests } from './manifest/manifests.ts'
 import { DfdaemonMetrics } from './metrics.ts'
+import { refuseOpenProxy } from './proxy/open-proxy.ts'
 import { ProxyServer } from './proxy/server.ts'
 import { listHoldings } from './scheduler/holdings.ts'
 import { Libp2pSchedulerClient } from './scheduler/libp2p-client.ts'
@@ -91,6 +92,7 @@ interface StartContext {
 
 async function startParts({ config, components, node, secret, stack }: StartContext): Promise<Dfdaemon> {
   const { logger, clock = systemClock } = components
+  refuseOpenProxy(parseAddress(config.proxy.address)!.host, config.upstreams.allow)
   const metrics = new DfdaemonMetrics({ processMetrics: components.processMetrics ?? true })
   const hostId = node.peerId.toString()
   const addresses = (): string[] => dialableAddresses(node.getMultiaddrs().map(String))

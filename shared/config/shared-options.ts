@@ -45,14 +45,14 @@ export const upstreamOptions: readonly Option[] = [
     key: 'upstreams.registries',
     kind: 'map',
     preset: {},
-    doc: 'By registry name: mirrors (list of URLs tried first), insecure (plain HTTP or unverified TLS), caFile.',
+    doc: 'By registry name: mirrors (list of URLs tried first), insecure (plain HTTP), caFile.',
     check: checkRegistries,
   },
   {
     key: 'upstreams.allow',
     kind: 'list',
     preset: ['*'],
-    doc: 'Registries that may be contacted; * is any name over TLS. Registries configured above are always allowed.',
+    doc: 'Registries that may be contacted; * is any name over TLS; a dfdaemon takes it only while its proxy listens on loopback. Registries configured above are always allowed.',
   },
   {
     key: 'manifest.tagFreshMs',
