@@ -1,9 +1,11 @@
 // One HTTP request to a source over pooled undici agents, redirects followed by hand; knows nothing of registries, tokens or retries.
+import { X509Certificate } from 'node:crypto'
 import { lookup as dnsLookup, type LookupAddress } from 'node:dns'
 import { readFileSync } from 'node:fs'
 import type { LookupFunction } from 'node:net'
-import { rootCertificates } from 'node:tls'
+import { getCACertificates } from 'node:tls'
 import { Agent, type Dispatcher, errors, request } from 'undici'
+import { PantalaError } from '../errors.ts'
 import { SourceFailure, showUrl } from './source-failure.ts'
 import type { Endpoint, Upstreams } from './upstreams.ts'
 
@@ -34,9 +36,13 @@ export class Exchanges {
   /** One agent for each CA file, and one without. */
   readonly #agents = new Map<string, Agent>()
 
+  /** @throws PantalaError CONFIG_INVALID for a file of certificate authorities that is none */
   constructor(upstreams: Upstreams, init: ExchangeInit) {
     this.#upstreams = upstreams
     this.#init = init
+    this.#agents.set('', this.#makeAgent({}))
+    for (const file of upstreams.caFiles)
+      this.#agents.set(file, this.#makeAgent({ ca: [...getCACertificates(), readAuthorities(file)] }))
   }
 
   /**
@@ -71,7 +77,6 @@ export class Exchanges {
 
   async close(): Promise<void> {
     await Promise.all([...this.#agents.values()].map(agent => agent.destroy()))
-    this.#agents.clear()
   }
 
   #nextTarget(endpoint: Endpoint, from: URL, location: string, exchange: Exchange): URL {
@@ -104,7 +109,7 @@ export class Exchanges {
         method,
         headers: { ...headers, ...(authorization === undefined ? {} : { authorization }) },
         signal,
-        dispatcher: this.#agentFor(endpoint),
+        dispatcher: this.#agents.get(endpoint.caFile ?? '')!,
         headersTimeout: this.#init.headersTimeoutMs,
         bodyTimeout: this.#init.stallTimeoutMs,
         highWaterMark: BODY_HIGH_WATER_BYTES,
@@ -118,23 +123,13 @@ export class Exchanges {
     }
   }
 
-  #agentFor(endpoint: Endpoint): Agent {
-    const key = endpoint.caFile ?? ''
-    let agent = this.#agents.get(key)
-    if (agent === undefined) {
-      const trust =
-        endpoint.caFile === undefined
-          ? {}
-          : { ca: [...rootCertificates, readFileSync(endpoint.caFile, 'utf8')] }
-      agent = new Agent({
-        connections: CONNECTIONS_PER_ORIGIN_MAX,
-        maxOrigins: ORIGINS_MAX,
-        keepAliveTimeout: 15_000,
-        connect: { timeout: this.#init.connectTimeoutMs, lookup: this.#lookup, ...trust },
-      })
-      this.#agents.set(key, agent)
-    }
-    return agent
+  #makeAgent(trust: { readonly ca?: string[] }): Agent {
+    return new Agent({
+      connections: CONNECTIONS_PER_ORIGIN_MAX,
+      maxOrigins: ORIGINS_MAX,
+      keepAliveTimeout: 15_000,
+      connect: { timeout: this.#init.connectTimeoutMs, lookup: this.#lookup, ...trust },
+    })
   }
 
   /** dns.lookup that leaves out addresses which this host may not be contacted at. */
@@ -177,6 +172,18 @@ export async function readBody(exchange: Exchange, bytesMax: number, signal: Abo
     throw error instanceof SourceFailure ? error : explainFailure(error, asked)
   }
   return chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)
+}
+
+/** PEM text of at least one certificate: a file that is not there or holds something else is found at start, not at the first pull. */
+function readAuthorities(file: string): string {
+  try {
+    const text = readFileSync(file, 'utf8')
+    new X509Certificate(text)
+    return text
+  } catch (error) {
+    const reason = (error as NodeJS.ErrnoException).code ?? 'no certificate'
+    throw new PantalaError('CONFIG_INVALID', { detail: `caFile ${file}: ${reason}`, cause: error })
+  }
 }
 
 function isRedirect(status: number): boolean {

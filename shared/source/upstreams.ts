@@ -82,6 +82,12 @@ export class Upstreams {
     }
   }
 
+  /** Files of certificate authorities that the configuration names. */
+  get caFiles(): ReadonlySet<string> {
+    const files = [...this.#registries.values()].map(registry => registry.caFile)
+    return new Set(files.filter(file => file !== undefined))
+  }
+
   /**
    * Mirrors first, then the registry itself.
    * @throws PantalaError UPSTREAM_UNKNOWN (not a registry name) | UPSTREAM_FORBIDDEN (not allowed)
