@@ -81,8 +81,6 @@ function collectStartGarbage(): void {
 async function runUntilStopped(logger: Logger, start: () => Promise<Running>): Promise<number> {
   const stopSignal = onStopSignal()
   const running = await start()
-  // What starting left behind goes now, before the first request; it is some 15 MiB that nothing else would ask for while idle.
-  globalThis.gc?.()
   logger.info({ event: 'ready', ...running.facts }, 'ready')
   if (process.stdout.isTTY) process.stdout.write(`${running.welcome}\n`)
   const collecting = setTimeout(collectStartGarbage, START_GARBAGE_MS).unref()
