@@ -31,10 +31,10 @@ export class BlobReadiness {
 
   /** Loads the hashes, or makes them anew if their record is lost; a blob whose file is gone, cut or wrong is forgotten instead. */
   async loadHashes(blob: StoredBlob): Promise<void> {
-    const { disk, index, logger } = this.#c
+    const { disk, logger } = this.#c
     await guardDisk(async () => {
       const stat = await disk.fileStat(blob.file.path).catch(() => undefined)
-      let hashes = blob.hashes ?? (await index.pieces(blob.digest, blob))?.hashes
+      let hashes = blob.hashes ?? (await this.#recordedHashes(blob))
       if (hashes === undefined && blob.complete && stat?.size === blob.size)
         hashes = await this.#hashAnew(blob)
       blob.hashes = hashes ?? Buffer.alloc(pieceCount(blob) * PIECE_HASH_BYTES)
@@ -43,6 +43,12 @@ export class BlobReadiness {
       // Not awaited: the removal waits for this.
       void this.#c.forget(blob)
     })
+  }
+
+  /** Undefined for a complete blob of which the index has only an earlier record: a log that rotted in between keeps what is older. */
+  async #recordedHashes(blob: StoredBlob): Promise<Buffer | undefined> {
+    const pieces = await this.#c.index.pieces(blob.digest, blob)
+    return blob.complete && !pieces?.have.isFull ? undefined : pieces?.hashes
   }
 
   async #hashAnew(blob: StoredBlob): Promise<Buffer | undefined> {

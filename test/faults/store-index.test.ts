@@ -140,6 +140,32 @@ test('the hashes of a complete blob whose record is lost or rotten are made anew
   })
 })
 
+test('an older record of the pieces does not stand for a complete blob', async () => {
+  await withDirectory(async dataDir => {
+    const [blob] = blobs as [SampleBlob]
+    const key = `h:${blob.digest}`
+    const indexDir = new StoreLayout(dataDir).indexDir
+    const first = await startStore(dataDir)
+    const handle = await first.create(blob.digest, blob.geometry)
+    await writePieces(handle, blob, [0, 3])
+    await handle.close()
+    await first.stop()
+    const before = new Level<string, Buffer>(indexDir, { valueEncoding: 'buffer' })
+    const older = await before.get(key)
+    await before.close()
+    assert(older)
+    const second = await startStore(dataDir)
+    await storeBlob(second, blob)
+    await second.stop()
+    const after = new Level<string, Buffer>(indexDir, { valueEncoding: 'buffer' })
+    await after.put(key, older)
+    await after.close()
+    const third = await startStore(dataDir)
+    await assertSound(third, blob)
+    await third.stop()
+  })
+})
+
 test('a complete blob that rotted together with its record is not held', async () => {
   await withDirectory(async dataDir => {
     const [blob] = blobs as [SampleBlob]
