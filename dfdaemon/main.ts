@@ -24,6 +24,7 @@ import { RegistrySource } from './fetch/registry-source.ts'
 import { Manifests } from './manifest/manifests.ts'
 import { DfdaemonMetrics } from './metrics.ts'
 import { refuseOpenProxy } from './proxy/open-proxy.ts'
+import { RequestDesk } from './proxy/request-desk.ts'
 import { ProxyServer } from './proxy/server.ts'
 import { listHoldings } from './scheduler/holdings.ts'
 import { Libp2pSchedulerClient } from './scheduler/libp2p-client.ts'
@@ -155,9 +156,10 @@ async function startParts({ config, components, node, secret, stack }: StartCont
       cacheBytesMax: MANIFEST_CACHE_BYTES_MAX,
     },
   )
+  const desk = new RequestDesk({ manifests, blobs: sessions, registry, clock, logger, metrics }, config.proxy)
   const proxy = new ProxyServer(
-    { manifests, blobs: sessions, registry, clock, logger, metrics },
-    { ...parseAddress(config.proxy.address)!, ...config.proxy, defaultRegistry: config.upstreams.default },
+    { desk },
+    { ...parseAddress(config.proxy.address)!, face: { registry: config.upstreams.default, isFixed: false } },
   )
   let started = false
   const admin = new AdminServer(

@@ -1,6 +1,7 @@
 // Reads the paths of the OCI distribution API and finds which registry a request means. Pure.
 import { type Digest, parseDigest } from '../../shared/digest.ts'
 import { PantalaError } from '../../shared/errors.ts'
+import type { Face } from './proxy-context.ts'
 
 /** What a request asks for. */
 export type OciTarget =
@@ -29,16 +30,17 @@ const registryPattern = /^(?:localhost|[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-
 
 /**
  * Reads a path and query. The registry is, in this order: `?ns=`, the first part of the name if it looks like a host (a dot, a colon or
- * `localhost`), the default.
+ * `localhost`), the face's own; a face that is fixed stands for its own alone.
  * @throws PantalaError PATH_UNKNOWN | NAME_INVALID | REFERENCE_INVALID | DIGEST_INVALID | UPSTREAM_UNKNOWN
  */
-export function readOciPath(path: string, ns: string | undefined, defaultRegistry: string): OciRequest {
+export function readOciPath(path: string, ns: string | undefined, face: Face): OciRequest {
+  const named = face.isFixed ? undefined : ns
   if (path === '/v2' || path === '/v2/') {
-    return { target: { kind: 'root' }, registry: readRegistry(ns ?? defaultRegistry), repository: '' }
+    return { target: { kind: 'root' }, registry: readRegistry(named ?? face.registry), repository: '' }
   }
   const { name, target } = splitPath(path)
-  const prefixed = ns === undefined ? splitRegistry(name) : undefined
-  const registry = readRegistry(ns ?? prefixed?.registry ?? defaultRegistry)
+  const prefixed = face.isFixed || named !== undefined ? undefined : splitRegistry(name)
+  const registry = readRegistry(named ?? prefixed?.registry ?? face.registry)
   const repository = completeName(registry, prefixed?.repository ?? name)
   if (repository.length > NAME_CHARS_MAX || !namePattern.test(repository)) {
     throw new PantalaError('NAME_INVALID', { detail: quoteAsked(repository) })

@@ -44,6 +44,14 @@ export interface ProxyComponents {
   readonly metrics: ProxyMetrics
 }
 
+/** What a listener stands for. */
+export interface Face {
+  /** Registry of requests that name none. */
+  readonly registry: string
+  /** True where it stands for that registry alone: requests name none, and a first part that looks like a host is part of the name. */
+  readonly isFixed: boolean
+}
+
 /** One request, after its path was read. */
 export interface ProxyExchange {
   readonly source: SourceRef

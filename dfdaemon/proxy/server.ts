@@ -1,54 +1,31 @@
-// The registry that runtimes pull from: takes requests in, bounds them, sends each to its route, and turns errors into OCI answers.
-import type { IncomingMessage, ServerResponse } from 'node:http'
+// One listener of the registry that runtimes pull from: takes connections, and gives each request to the desk with the face it came by.
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify'
-import type { Clock } from '../../shared/clock.ts'
-import { errorCatalogue, isPantalaError, PantalaError } from '../../shared/errors.ts'
 import { baseUrlOf, explainListenFailure } from '../../shared/http-face.ts'
-import { serveBlob } from './blob-route.ts'
-import { servePassedOn, serveReferrers } from './forward-route.ts'
-import { serveManifest } from './manifest-route.ts'
-import { answerError } from './oci-error.ts'
-import { type OciRequest, quoteAsked, readOciPath } from './oci-path.ts'
-import type { ProxyComponents, ProxyExchange, PullResult } from './proxy-context.ts'
-import { RootRoute } from './root-route.ts'
+import type { Face } from './proxy-context.ts'
+import { PATH_CHARS_MAX, type RequestDesk } from './request-desk.ts'
 
 export interface ProxyInit {
   readonly host: string
   readonly port: number
-  /** Registry of requests that name none. */
-  readonly defaultRegistry: string
-  /** Requests served at the same time; more are refused with 503, never 429 (podman and containerd take that badly). */
-  readonly requestsMax: number
-  /** A client that takes no byte for this long is cut, in ms. */
-  readonly stalledSendMs: number
-  /** Until headers or an error, in ms; runtimes themselves would wait for ever. */
-  readonly answerMs?: number
+  readonly face: Face
 }
-
-const ANSWER_MS = 60_000
 
 /** Time a client has for its request headers, in ms, and their size in bytes. */
 const REQUEST_HEADERS_MS = 10_000
 const HEADER_BYTES_MAX = 32 * 1024
 const KEEP_ALIVE_MS = 30_000
-const PATH_CHARS_MAX = 4096
 
 export class ProxyServer {
-  readonly #c: ProxyComponents
+  readonly #desk: RequestDesk
   readonly #init: ProxyInit
-  readonly #root: RootRoute
   readonly #server: FastifyInstance
-  #running = 0
-  #stopping = false
-  #onIdle: (() => void) | undefined
 
-  constructor(components: ProxyComponents & { clock: Clock }, init: ProxyInit) {
-    this.#c = components
+  constructor(components: { readonly desk: RequestDesk }, init: ProxyInit) {
+    this.#desk = components.desk
     this.#init = init
-    this.#root = new RootRoute(components)
     const take = (request: FastifyRequest, reply: FastifyReply): void => {
       reply.hijack()
-      void this.#serve(request.raw, reply.raw)
+      void this.#desk.serve(request.raw, reply.raw, init.face)
     }
     this.#server = fastify({
       logger: false,
@@ -81,11 +58,6 @@ export class ProxyServer {
     return baseUrlOf(this.#server.server.address())
   }
 
-  /** Requests being served. */
-  get running(): number {
-    return this.#running
-  }
-
   /** @throws PantalaError ADDRESS_IN_USE | CONFIG_INVALID */
   async start(): Promise<void> {
     const { host, port } = this.#init
@@ -96,169 +68,11 @@ export class ProxyServer {
     }
   }
 
-  /** Takes no more requests, lets those running finish within `graceMs`, then cuts them. */
+  /** Takes no more connections, lets the desk's requests finish within `graceMs`, then cuts them. */
   async stop(graceMs: number): Promise<void> {
-    this.#stopping = true
     // A closed port sends runtimes elsewhere at once; an error would cost some of them the pull.
     this.#server.server.close()
-    if (this.#running > 0 && graceMs > 0) {
-      await new Promise<void>(resolve => {
-        const timer = setTimeout(resolve, graceMs)
-        this.#onIdle = () => {
-          clearTimeout(timer)
-          resolve()
-        }
-      })
-    }
+    await this.#desk.close(graceMs)
     await this.#server.close()
   }
-
-  async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const gone = new AbortController()
-    const onClose = (): void => {
-      // An answer that was sent to its end closes, too, before its sender hears of it.
-      if (!response.writableFinished)
-        gone.abort(new PantalaError('DEADLINE_PASSED', { detail: 'the client went away' }))
-    }
-    response.once('close', onClose)
-    response.setHeader('docker-distribution-api-version', 'registry/2.0')
-    this.#running++
-    const answerMs = this.#init.answerMs ?? ANSWER_MS
-    const deadline = setTimeout(() => {
-      if (!response.headersSent)
-        gone.abort(new PantalaError('DEADLINE_PASSED', { detail: `no answer within ${answerMs} ms` }))
-    }, answerMs)
-    let isPull = false
-    try {
-      const asked = this.#admit(request)
-      isPull = asked.target.kind === 'manifest' || asked.target.kind === 'blob'
-      const work = this.#route(asked, makeExchange(asked, request, response, gone.signal))
-      const whole = await unlessAborted(work, gone.signal)
-      if (isPull) this.#c.metrics.countPull(whole ? 'ok' : 'aborted')
-    } catch (error) {
-      const result = this.#fail(request, response, error)
-      if (isPull) this.#c.metrics.countPull(result)
-    } finally {
-      clearTimeout(deadline)
-      response.off('close', onClose)
-      this.#running--
-      if (this.#running === 0) this.#onIdle?.()
-    }
-  }
-
-  /** @throws PantalaError METHOD_UNSUPPORTED | OVERLOADED | SHUTTING_DOWN, or what is wrong with the path */
-  #admit(request: IncomingMessage): OciRequest {
-    if (this.#stopping) throw new PantalaError('SHUTTING_DOWN')
-    if (this.#running > this.#init.requestsMax) {
-      throw new PantalaError('OVERLOADED', { detail: `${this.#init.requestsMax} requests are being served` })
-    }
-    const url = request.url ?? ''
-    if (url.length > PATH_CHARS_MAX || !url.startsWith('/v2'))
-      throw new PantalaError('PATH_UNKNOWN', { detail: describeUrl(url) })
-    if (request.method !== 'GET' && request.method !== 'HEAD') {
-      throw new PantalaError('METHOD_UNSUPPORTED', { detail: `${request.method} ${describeUrl(url)}` })
-    }
-    const { path, query } = splitUrl(url)
-    return readOciPath(path, query.get('ns') || undefined, this.#init.defaultRegistry)
-  }
-
-  #route(asked: OciRequest, exchange: ProxyExchange): Promise<boolean> {
-    const { target, repository } = asked
-    switch (target.kind) {
-      case 'root':
-        return this.#root.serve(exchange)
-      case 'manifest':
-        return serveManifest(this.#c, exchange, target.reference)
-      case 'blob':
-        return serveBlob(this.#c, exchange, target.digest, this.#init)
-      case 'tags':
-        return servePassedOn(this.#c, exchange, `/v2/${repository}/tags/list${exchange.query}`)
-      case 'referrers':
-        return serveReferrers(
-          this.#c,
-          exchange,
-          target.digest,
-          `/v2/${repository}/referrers/${target.digest}${exchange.query}`,
-        )
-    }
-  }
-
-  /** Answers with the error, or cuts the socket if an answer has begun. */
-  #fail(request: IncomingMessage, response: ServerResponse, thrown: unknown): PullResult {
-    const url = describeUrl(request.url ?? '')
-    const left = response.destroyed || (response.headersSent && isPantalaError(thrown, 'DEADLINE_PASSED'))
-    if (left) {
-      response.destroy()
-      return 'aborted'
-    }
-    if (response.headersSent) {
-      this.#c.logger.warn({ err: thrown, url }, 'body cut')
-      response.destroy()
-      return 'failed'
-    }
-    const { status, headers, body } = answerError(thrown)
-    if (status === errorCatalogue.METHOD_UNSUPPORTED.status) response.setHeader('allow', 'GET, HEAD')
-    response.writeHead(status, {
-      ...headers,
-      'content-length': Buffer.byteLength(body),
-      ...(hasBody(request) || this.#stopping ? { connection: 'close' } : {}),
-    })
-    response.end(request.method === 'HEAD' ? undefined : body)
-    const level = status >= 500 ? 'warn' : 'debug'
-    this.#c.logger[level]({ err: thrown, url, status }, 'request failed')
-    const isOurs = !isPantalaError(thrown) || thrown.entry.blame !== 'caller'
-    return isOurs && status >= 500 ? 'failed' : 'refused'
-  }
-}
-
-function makeExchange(
-  asked: OciRequest,
-  request: IncomingMessage,
-  response: ServerResponse,
-  signal: AbortSignal,
-): ProxyExchange {
-  const { registry, repository } = asked
-  const { authorization } = request.headers
-  const { path, query } = splitUrl(request.url ?? '')
-  const ns = query.get('ns') || undefined
-  query.delete('ns')
-  const rest = query.toString()
-  return {
-    source: { registry, repository, ...(authorization === undefined ? {} : { authorization }) },
-    method: request.method === 'HEAD' ? 'HEAD' : 'GET',
-    headers: request.headers,
-    path,
-    ns,
-    query: rest === '' ? '' : `?${rest}`,
-    response,
-    signal,
-  }
-}
-
-function splitUrl(url: string): { path: string; query: URLSearchParams } {
-  const mark = url.indexOf('?')
-  return mark < 0
-    ? { path: url, query: new URLSearchParams() }
-    : { path: url.slice(0, mark), query: new URLSearchParams(url.slice(mark + 1)) }
-}
-
-/** The path alone: what a query holds is nobody's business. */
-function describeUrl(url: string): string {
-  return quoteAsked(splitUrl(url).path)
-}
-
-/** The outcome of `work`, or the signal's reason as soon as it aborts: the answer's bound holds also for a part that overlooks the signal. */
-function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const onAbort = (): void => reject(signal.reason)
-    signal.addEventListener('abort', onAbort, { once: true })
-    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort))
-    if (signal.aborted) onAbort()
-  })
-}
-
-function hasBody(request: IncomingMessage): boolean {
-  return (
-    request.headers['transfer-encoding'] !== undefined || Number(request.headers['content-length'] ?? 0) > 0
-  )
 }

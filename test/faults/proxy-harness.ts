@@ -3,6 +3,7 @@ import { Buffer } from 'node:buffer'
 import { request as httpRequest, type IncomingHttpHeaders, type RequestOptions } from 'node:http'
 import { Readable } from 'node:stream'
 import type { ManifestSource, PullResult } from '../../dfdaemon/proxy/proxy-context.ts'
+import { RequestDesk } from '../../dfdaemon/proxy/request-desk.ts'
 import { ProxyServer } from '../../dfdaemon/proxy/server.ts'
 import { systemClock } from '../../shared/clock.ts'
 import { type Digest, digestOf } from '../../shared/digest.ts'
@@ -91,7 +92,7 @@ export async function startProxy(init: HarnessInit = {}) {
       return { status, headers, body: Readable.from([Buffer.from(body)]) as unknown as ForwardAnswer['body'] }
     },
   }
-  const proxy = new ProxyServer(
+  const desk = new RequestDesk(
     {
       manifests,
       blobs,
@@ -103,14 +104,11 @@ export async function startProxy(init: HarnessInit = {}) {
       ),
       metrics: { countBlobBytes() {}, countPull: result => void results.push(result) },
     },
-    {
-      host: '127.0.0.1',
-      port: 0,
-      defaultRegistry: 'reg.lab',
-      requestsMax: 100,
-      stalledSendMs: 5000,
-      ...init,
-    },
+    { requestsMax: 100, stalledSendMs: 5000, ...init },
+  )
+  const proxy = new ProxyServer(
+    { desk },
+    { host: '127.0.0.1', port: 0, face: { registry: 'reg.lab', isFixed: false } },
   )
   await proxy.start()
   const ask = (path: string, options: RequestOptions = {}): Promise<Answer> =>
@@ -135,6 +133,7 @@ export async function startProxy(init: HarnessInit = {}) {
       call.end()
     })
   return {
+    desk,
     proxy,
     blobs,
     manifestBody,

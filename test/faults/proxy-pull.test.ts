@@ -103,7 +103,7 @@ test('a pull that went well is counted so, blob by blob, and lets go of all it h
   stage.results.length = 0
   const answers = await Promise.all(Array.from({ length: 20 }, () => stage.ask(path)))
   assert.ok(answers.every(answer => answer.whole && answer.body.equals(blob)))
-  await until(() => stage.results.length === 20 && stage.proxy.running === 0)
+  await until(() => stage.results.length === 20 && stage.desk.running === 0)
   assert.deepEqual(new Set(stage.results), new Set(['ok']))
   assert.equal(stage.blobs.held, 0)
 })

@@ -83,7 +83,7 @@ test('GET /v2/ of many at once is one question to the source, and 200 where the 
   })
   stage.behaviour.forward = () => answer
   const asks = Array.from({ length: 20 }, () => stage.ask('/v2/'))
-  await until(() => stage.proxy.running === 20)
+  await until(() => stage.desk.running === 20)
   release({ status: 503, headers: {}, body: '' })
   for (const { status } of await Promise.all(asks)) assert.equal(status, 200)
   assert.equal(stage.forwarded.length, 1)
@@ -124,7 +124,7 @@ test('a client that leaves frees what it held', async () => {
   socket.write(`GET /v2/team/app/blobs/${digest} HTTP/1.1\r\nHost: x\r\n\r\n`)
   await until(() => stage.blobs.openStreams === 1)
   socket.destroy()
-  await until(() => stage.blobs.openStreams === 0 && stage.proxy.running === 0)
+  await until(() => stage.blobs.openStreams === 0 && stage.desk.running === 0)
   assert.deepEqual(stage.results, ['aborted'])
 })
 
@@ -156,7 +156,7 @@ test('requests past the bound are 503 at once, and those within it are served', 
   const served = answers.filter(answer => answer.status === 200)
   assert.ok(served.length >= 50)
   assert.ok(answers.every(answer => answer.status === 200 || answer.status === 503))
-  await until(() => stage.proxy.running === 0)
+  await until(() => stage.desk.running === 0)
 })
 
 test('a TLS ClientHello on the plain port is refused at once', async () => {

@@ -7,10 +7,19 @@ import { isPantalaError } from '../../shared/errors.ts'
 
 const digest = `sha256:${'0123456789abcdef'.repeat(4)}`
 
-function read(path: string, ns?: string, preset = 'docker.io') {
-  const { registry, repository, target } = readOciPath(path, ns, preset)
+function read(path: string, ns?: string, preset = 'docker.io', isFixed = false) {
+  const { registry, repository, target } = readOciPath(path, ns, { registry: preset, isFixed })
   return [registry, repository, target.kind]
 }
+
+test('a face that is fixed stands for its registry, whatever a request names', () => {
+  assert.deepEqual(read('/v2/other.lab/app/manifests/v1', 'reg.lab:5000', 'mine.lab', true), [
+    'mine.lab',
+    'other.lab/app',
+    'manifest',
+  ])
+  assert.deepEqual(read('/v2/', 'reg.lab:5000', 'mine.lab', true), ['mine.lab', '', 'root'])
+})
 
 test('the registry is told by ns, else by the first part of the name, else it is the default', () => {
   assert.deepEqual(read('/v2/team/app/manifests/v1', 'reg.lab:5000'), [
@@ -86,7 +95,7 @@ test('any path is either understood or refused by code, and what is understood i
       fc.option(fc.string({ maxLength: 20 }), { nil: undefined }),
       (parts, ns) => {
         try {
-          const asked = readOciPath(`/v2/${parts.join('/')}`, ns, 'reg.lab')
+          const asked = readOciPath(`/v2/${parts.join('/')}`, ns, { registry: 'reg.lab', isFixed: false })
           assert.match(asked.repository, /^[a-z0-9._/-]*$/)
           assert.doesNotMatch(`/${asked.repository}/`, /\/\.{1,2}\//)
           assert.match(asked.registry, /^[a-z0-9.:[\]-]+$/)

@@ -1,0 +1,206 @@
+// Serves every request to the registry, whichever listener it came by: bounds them, sends each to its route, turns errors into OCI answers.
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Clock } from '../../shared/clock.ts'
+import { errorCatalogue, isPantalaError, PantalaError } from '../../shared/errors.ts'
+import { serveBlob } from './blob-route.ts'
+import { servePassedOn, serveReferrers } from './forward-route.ts'
+import { serveManifest } from './manifest-route.ts'
+import { answerError } from './oci-error.ts'
+import { type OciRequest, quoteAsked, readOciPath } from './oci-path.ts'
+import type { Face, ProxyComponents, ProxyExchange, PullResult } from './proxy-context.ts'
+import { RootRoute } from './root-route.ts'
+
+export interface RequestDeskInit {
+  /** Requests served at the same time; more are refused with 503, never 429 (podman and containerd take that badly). */
+  readonly requestsMax: number
+  /** A client that takes no byte for this long is cut, in ms. */
+  readonly stalledSendMs: number
+  /** Until headers or an error, in ms; runtimes themselves would wait for ever. */
+  readonly answerMs?: number
+}
+
+const ANSWER_MS = 60_000
+export const PATH_CHARS_MAX = 4096
+
+export class RequestDesk {
+  readonly #c: ProxyComponents
+  readonly #init: RequestDeskInit
+  readonly #root: RootRoute
+  #running = 0
+  #stopping = false
+  #onIdle: (() => void) | undefined
+
+  constructor(components: ProxyComponents & { clock: Clock }, init: RequestDeskInit) {
+    this.#c = components
+    this.#init = init
+    this.#root = new RootRoute(components)
+  }
+
+  /** Requests being served. */
+  get running(): number {
+    return this.#running
+  }
+
+  /** Takes no more requests and lets those running finish within `graceMs`. */
+  async close(graceMs: number): Promise<void> {
+    this.#stopping = true
+    if (this.#running === 0 || graceMs <= 0) return
+    await new Promise<void>(resolve => {
+      const timer = setTimeout(resolve, graceMs)
+      this.#onIdle = () => {
+        clearTimeout(timer)
+        resolve()
+      }
+    })
+  }
+
+  /** Answers one request; settles when its answer is sent, or cut. Never rejects. */
+  async serve(request: IncomingMessage, response: ServerResponse, face: Face): Promise<void> {
+    const gone = new AbortController()
+    const onClose = (): void => {
+      // An answer that was sent to its end closes, too, before its sender hears of it.
+      if (!response.writableFinished)
+        gone.abort(new PantalaError('DEADLINE_PASSED', { detail: 'the client went away' }))
+    }
+    response.once('close', onClose)
+    response.setHeader('docker-distribution-api-version', 'registry/2.0')
+    this.#running++
+    const answerMs = this.#init.answerMs ?? ANSWER_MS
+    const deadline = setTimeout(() => {
+      if (!response.headersSent)
+        gone.abort(new PantalaError('DEADLINE_PASSED', { detail: `no answer within ${answerMs} ms` }))
+    }, answerMs)
+    let isPull = false
+    try {
+      const asked = this.#admit(request, face)
+      isPull = asked.target.kind === 'manifest' || asked.target.kind === 'blob'
+      const work = this.#route(asked, makeExchange(asked, request, response, gone.signal))
+      const whole = await unlessAborted(work, gone.signal)
+      if (isPull) this.#c.metrics.countPull(whole ? 'ok' : 'aborted')
+    } catch (error) {
+      const result = this.#fail(request, response, error)
+      if (isPull) this.#c.metrics.countPull(result)
+    } finally {
+      clearTimeout(deadline)
+      response.off('close', onClose)
+      this.#running--
+      if (this.#running === 0) this.#onIdle?.()
+    }
+  }
+
+  /** @throws PantalaError METHOD_UNSUPPORTED | OVERLOADED | SHUTTING_DOWN, or what is wrong with the path */
+  #admit(request: IncomingMessage, face: Face): OciRequest {
+    if (this.#stopping) throw new PantalaError('SHUTTING_DOWN')
+    if (this.#running > this.#init.requestsMax) {
+      throw new PantalaError('OVERLOADED', { detail: `${this.#init.requestsMax} requests are being served` })
+    }
+    const url = request.url ?? ''
+    if (url.length > PATH_CHARS_MAX || !url.startsWith('/v2'))
+      throw new PantalaError('PATH_UNKNOWN', { detail: describeUrl(url) })
+    if (request.method !== 'GET' && request.method !== 'HEAD') {
+      throw new PantalaError('METHOD_UNSUPPORTED', { detail: `${request.method} ${describeUrl(url)}` })
+    }
+    const { path, query } = splitUrl(url)
+    return readOciPath(path, query.get('ns') || undefined, face)
+  }
+
+  #route(asked: OciRequest, exchange: ProxyExchange): Promise<boolean> {
+    const { target, repository } = asked
+    switch (target.kind) {
+      case 'root':
+        return this.#root.serve(exchange)
+      case 'manifest':
+        return serveManifest(this.#c, exchange, target.reference)
+      case 'blob':
+        return serveBlob(this.#c, exchange, target.digest, this.#init)
+      case 'tags':
+        return servePassedOn(this.#c, exchange, `/v2/${repository}/tags/list${exchange.query}`)
+      case 'referrers':
+        return serveReferrers(
+          this.#c,
+          exchange,
+          target.digest,
+          `/v2/${repository}/referrers/${target.digest}${exchange.query}`,
+        )
+    }
+  }
+
+  /** Answers with the error, or cuts the socket if an answer has begun. */
+  #fail(request: IncomingMessage, response: ServerResponse, thrown: unknown): PullResult {
+    const url = describeUrl(request.url ?? '')
+    const left = response.destroyed || (response.headersSent && isPantalaError(thrown, 'DEADLINE_PASSED'))
+    if (left) {
+      response.destroy()
+      return 'aborted'
+    }
+    if (response.headersSent) {
+      this.#c.logger.warn({ err: thrown, url }, 'body cut')
+      response.destroy()
+      return 'failed'
+    }
+    const { status, headers, body } = answerError(thrown)
+    if (status === errorCatalogue.METHOD_UNSUPPORTED.status) response.setHeader('allow', 'GET, HEAD')
+    response.writeHead(status, {
+      ...headers,
+      'content-length': Buffer.byteLength(body),
+      ...(hasBody(request) || this.#stopping ? { connection: 'close' } : {}),
+    })
+    response.end(request.method === 'HEAD' ? undefined : body)
+    const level = status >= 500 ? 'warn' : 'debug'
+    this.#c.logger[level]({ err: thrown, url, status }, 'request failed')
+    const isOurs = !isPantalaError(thrown) || thrown.entry.blame !== 'caller'
+    return isOurs && status >= 500 ? 'failed' : 'refused'
+  }
+}
+
+function makeExchange(
+  asked: OciRequest,
+  request: IncomingMessage,
+  response: ServerResponse,
+  signal: AbortSignal,
+): ProxyExchange {
+  const { registry, repository } = asked
+  const { authorization } = request.headers
+  const { path, query } = splitUrl(request.url ?? '')
+  const ns = query.get('ns') || undefined
+  query.delete('ns')
+  const rest = query.toString()
+  return {
+    source: { registry, repository, ...(authorization === undefined ? {} : { authorization }) },
+    method: request.method === 'HEAD' ? 'HEAD' : 'GET',
+    headers: request.headers,
+    path,
+    ns,
+    query: rest === '' ? '' : `?${rest}`,
+    response,
+    signal,
+  }
+}
+
+function splitUrl(url: string): { path: string; query: URLSearchParams } {
+  const mark = url.indexOf('?')
+  return mark < 0
+    ? { path: url, query: new URLSearchParams() }
+    : { path: url.slice(0, mark), query: new URLSearchParams(url.slice(mark + 1)) }
+}
+
+/** The path alone: what a query holds is nobody's business. */
+function describeUrl(url: string): string {
+  return quoteAsked(splitUrl(url).path)
+}
+
+/** The outcome of `work`, or the signal's reason as soon as it aborts: the answer's bound holds also for a part that overlooks the signal. */
+function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => reject(signal.reason)
+    signal.addEventListener('abort', onAbort, { once: true })
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort))
+    if (signal.aborted) onAbort()
+  })
+}
+
+function hasBody(request: IncomingMessage): boolean {
+  return (
+    request.headers['transfer-encoding'] !== undefined || Number(request.headers['content-length'] ?? 0) > 0
+  )
+}
