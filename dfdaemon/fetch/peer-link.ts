@@ -3,13 +3,15 @@ import { Bitfield } from '../../shared/bitfield.ts'
 import type { Digest } from '../../shared/digest.ts'
 import { PantalaError } from '../../shared/errors.ts'
 import { type Geometry, pieceCount, pieceLength } from '../../shared/piece.ts'
-import type { HostId } from '../../shared/protocol/messages.ts'
+import type { ToldHashes } from '../../shared/protocol/alone-frames.ts'
+import type { Candidate, HostId } from '../../shared/protocol/messages.ts'
 import type { LinkListener, ParentLink } from './piece-fetcher.ts'
 
 /** What a link asks of its stream. */
 export interface LinkStream {
   readonly host: HostId
   request(link: PeerLink, piece: number, into: Uint8Array, signal: AbortSignal): Promise<void>
+  sendAlone(link: PeerLink, addresses: readonly string[]): void
   unsubscribe(link: PeerLink): void
 }
 
@@ -27,6 +29,7 @@ export class PeerLink implements ParentLink {
   readonly #open = Promise.withResolvers<void>()
   #state: 'opening' | 'opened' | 'live' | 'over' = 'opening'
   #error: Error | undefined
+  #saidAlone = false
 
   constructor(
     stream: LinkStream,
@@ -62,6 +65,12 @@ export class PeerLink implements ParentLink {
     return this.#stream.request(this, piece, into, signal)
   }
 
+  alone(addresses: readonly string[]): void {
+    if (this.over || this.#saidAlone) return
+    this.#saidAlone = true
+    this.#stream.sendAlone(this, addresses)
+  }
+
   close(): void {
     if (this.over) return
     this.#state = 'over'
@@ -82,6 +91,19 @@ export class PeerLink implements ParentLink {
       this.#state = 'opened'
       this.#open.resolve()
     } else if (this.#state === 'live' && fresh.length > 0) this.#listener.onHave(fresh)
+  }
+
+  /** The parent vouches for these hashes. @throws PantalaError MESSAGE_INVALID on a piece that does not exist, or unasked */
+  takeHashes({ pieces, hashes }: ToldHashes): void {
+    if (!this.#saidAlone || pieces.some(piece => piece >= this.have.length))
+      throw new PantalaError('MESSAGE_INVALID', { detail: 'hashes' })
+    if (this.#state === 'live') this.#listener.onHashes?.(pieces, hashes)
+  }
+
+  /** @throws PantalaError MESSAGE_INVALID if nobody asked */
+  takeOthers(others: readonly Candidate[]): void {
+    if (!this.#saidAlone) throw new PantalaError('MESSAGE_INVALID', { detail: 'others' })
+    if (this.#state === 'live') this.#listener.onOthers?.(others)
   }
 
   /** The parent or the stream ended it. The listener hears of it later, never within a call of its own. */

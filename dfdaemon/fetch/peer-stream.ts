@@ -5,6 +5,7 @@ import type { Clock, Timer } from '../../shared/clock.ts'
 import type { Digest } from '../../shared/digest.ts'
 import { PantalaError, toPantalaError } from '../../shared/errors.ts'
 import { type Geometry, pieceCount } from '../../shared/piece.ts'
+import { decodeHashes, decodeOthers, encodeAlone } from '../../shared/protocol/alone-frames.ts'
 import type { HostId } from '../../shared/protocol/messages.ts'
 import {
   decodeNumbers,
@@ -146,6 +147,10 @@ export class PeerStream implements LinkStream, FrameSink {
     return promise
   }
 
+  sendAlone(link: PeerLink, addresses: readonly string[]): void {
+    this.#sender.sendBytes(encodeAlone(link.slot, addresses))
+  }
+
   unsubscribe(link: PeerLink): void {
     this.#dropLink(link, new PantalaError('PARENT_GONE', { detail: 'the link was closed' }))
     this.#sender.sendBytes(encodeFrame(FRAME.unsubscribe, 0, link.slot, 0))
@@ -179,6 +184,8 @@ export class PeerStream implements LinkStream, FrameSink {
     if (type === FRAME.have || type === FRAME.haveMore) this.#onHave(type, slot, body)
     else if (type === FRAME.refuse) this.#onRefuse(code, id)
     else if (type === FRAME.gone) this.#onGone(code, slot)
+    else if (type === FRAME.hashes) this.#onHashes(slot, body)
+    else if (type === FRAME.others) this.#links.get(slot)?.takeOthers(decodeOthers(body))
   }
 
   #onHave(type: FrameType, slot: number, body: Uint8Array): void {
@@ -196,6 +203,12 @@ export class PeerStream implements LinkStream, FrameSink {
     const pieces = decodeNumbers(body)
     if (pieces === undefined) throw new PantalaError('MESSAGE_INVALID', { detail: 'have-more' })
     link.addHave(pieces)
+  }
+
+  #onHashes(slot: number, body: Uint8Array): void {
+    const told = decodeHashes(body)
+    if (told === undefined) throw new PantalaError('MESSAGE_INVALID', { detail: 'hashes' })
+    this.#links.get(slot)?.takeHashes(told)
   }
 
   #onRefuse(code: number, id: number): void {

@@ -8,6 +8,10 @@ import type { Candidate, HostId } from '../../shared/protocol/messages.ts'
 export interface LinkListener {
   /** The parent holds more: `link.have` has grown by these. */
   onHave(pieces: readonly number[]): void
+  /** The parent vouches for hashes of pieces, PIECE_HASH_BYTES each in the order of `pieces`: only after `alone`, and before it says that it holds them. */
+  onHashes?(pieces: readonly number[], hashes: Uint8Array): void
+  /** Hosts that seek the task as well: only after `alone`. */
+  onOthers?(others: readonly Candidate[]): void
   /** The link is over; running fetches have been rejected with the same error. Called once. */
   onClose(error: Error): void
 }
@@ -25,6 +29,11 @@ export interface ParentLink {
    * @throws PantalaError PARENT_SILENT | PARENT_GONE | PARENT_REFUSED | PARENT_PROTOCOL, or the signal's reason
    */
   fetch(piece: number, into: Uint8Array, signal: AbortSignal): Promise<void>
+  /**
+   * Tells the parent that no supernode helps with this task, and where this host listens: it answers with hashes, and with others that seek
+   * the same. Saying so again does nothing.
+   */
+  alone(addresses: readonly string[]): void
   /** Unsubscribes; the connection stays for others and goes when idle. */
   close(): void
 }

@@ -3,6 +3,7 @@ import type { Stream } from '@libp2p/interface'
 import type { Clock } from '../../shared/clock.ts'
 import { PantalaError } from '../../shared/errors.ts'
 import { pieceCount } from '../../shared/piece.ts'
+import { decodeAlone, encodeHashes, encodeOthers } from '../../shared/protocol/alone-frames.ts'
 import type { HostId } from '../../shared/protocol/messages.ts'
 import {
   decodeSubscribe,
@@ -158,6 +159,7 @@ export class ChildLink implements SlotTaker, FrameSink {
     else if (type === FRAME.unsubscribe) this.#onUnsubscribe(slot)
     else if (type === FRAME.request) this.#onRequest(slot, id, body)
     else if (type === FRAME.cancel) this.#onCancel(id)
+    else if (type === FRAME.alone) this.#onAlone(slot, body)
     else throw new PantalaError('MESSAGE_INVALID', { detail: 'a second hello' })
   }
 
@@ -195,6 +197,8 @@ export class ChildLink implements SlotTaker, FrameSink {
         for (let at = 0; at < pieces.length; at += HAVE_MORE_PIECES_MAX)
           this.#answer(encodeHaveMore(slot, pieces.slice(at, at + HAVE_MORE_PIECES_MAX)))
       },
+      sendHashes: told => this.#answer(encodeHashes(slot, told)),
+      sendOthers: others => this.#answer(encodeOthers(slot, others)),
       sendGone: why => {
         this.#endSubscription(subscription)
         this.#answer(encodeFrame(FRAME.gone, why, slot, 0))
@@ -208,6 +212,13 @@ export class ChildLink implements SlotTaker, FrameSink {
     // Unknown after a `gone` that crossed it.
     const subscription = this.#subscriptions.get(slot)
     if (subscription !== undefined) this.#endSubscription(subscription)
+  }
+
+  #onAlone(slot: number, body: Uint8Array): void {
+    // Unknown after a `gone` that crossed it.
+    const subscription = this.#subscriptions.get(slot)
+    const addresses = decodeAlone(body)
+    subscription?.offer.seek(subscription, { host: this.remote, addresses, seed: false })
   }
 
   #endSubscription(subscription: Subscription): void {

@@ -1,6 +1,7 @@
 // Serves pieces to children on /pantala/piece/1.0.0: takes their streams in, shares upload slots and bounds among them, and drains on stop.
 import type { Connection, Libp2p, Stream } from '@libp2p/interface'
 import type { Clock, Timer } from '../../shared/clock.ts'
+import type { Digest } from '../../shared/digest.ts'
 import { PantalaError } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/logger.ts'
 import type { HostId } from '../../shared/protocol/messages.ts'
@@ -10,7 +11,7 @@ import { type ChildHost, ChildLink } from './child-link.ts'
 import type { RevealInit } from './piece-reveal.ts'
 import { CHUNK_HEAD_BYTES, CHUNKS_AHEAD } from './piece-send.ts'
 import { ReadBuffers } from './read-buffers.ts'
-import { TaskOffer } from './task-offer.ts'
+import { type SeekerDesk, TaskOffer } from './task-offer.ts'
 import { UploadSlots } from './upload-slots.ts'
 
 export interface PieceServerComponents {
@@ -20,6 +21,8 @@ export interface PieceServerComponents {
   readonly logger: Logger
   /** Whether a host may have pieces, by the ticket it shows (admission.ts). */
   readonly admits: (host: HostId, ticket: Uint8Array) => boolean
+  /** What concerns children that no supernode helps; without it hashes of complete blobs are told. */
+  readonly seekers?: SeekerDesk | undefined
   /** Counts bytes of pieces that left for children. */
   readonly onUploaded?: (bytes: number) => void
 }
@@ -66,6 +69,7 @@ export class PieceServer {
   readonly #buffers: ReadBuffers
   readonly #children = new Set<ChildLink>()
   readonly #offers = new Map<string, TaskOffer>()
+  readonly #seekers: SeekerDesk
   readonly #host: ChildHost
   #subscriptions = 0
   #queued = 0
@@ -77,6 +81,10 @@ export class PieceServer {
   constructor(components: PieceServerComponents, init: PieceServerInit) {
     this.#components = components
     this.#init = { ...DEFAULTS, ...init }
+    this.#seekers = components.seekers ?? {
+      mayTell: digest => components.store.stat(digest)?.complete === true,
+      onSeeker() {},
+    }
     this.#slots = new UploadSlots(init.slots)
     this.#buffers = new ReadBuffers(components, {
       bufferBytes: this.#init.chunkBytes + CHUNK_HEAD_BYTES,
@@ -119,6 +127,11 @@ export class PieceServer {
   /** Piece bytes that left for children since the start. */
   get uploadBytes(): number {
     return this.#uploadBytes
+  }
+
+  /** Hashes of this blob's pieces may be told now that could not be before. */
+  tellHashes(digest: Digest): void {
+    for (const offer of this.#offers.values()) if (offer.digest === digest) offer.tellHashes()
   }
 
   async start(): Promise<void> {
@@ -195,6 +208,7 @@ export class PieceServer {
         ...task,
         haveBatchMs,
         handleLingerMs: 2_000,
+        seekers: this.#seekers,
         reveal: reveal === false ? undefined : reveal,
       })
       this.#offers.set(key, offer)

@@ -3,7 +3,9 @@ import { Bitfield } from '../../shared/bitfield.ts'
 import type { Clock, Timer } from '../../shared/clock.ts'
 import type { Digest } from '../../shared/digest.ts'
 import { type Geometry, pieceCount } from '../../shared/piece.ts'
-import { REFUSAL, type Refusal } from '../../shared/protocol/piece-frames.ts'
+import { OTHERS_MAX, type ToldHashes } from '../../shared/protocol/alone-frames.ts'
+import type { Candidate } from '../../shared/protocol/messages.ts'
+import { HASHES_PIECES_MAX, REFUSAL, type Refusal } from '../../shared/protocol/piece-frames.ts'
 import type { BlobHandle, BlobStore } from '../store/blob-store.ts'
 import { PieceReveal, type RevealInit } from './piece-reveal.ts'
 
@@ -15,6 +17,18 @@ export interface Subscriber {
   sendHaveMore(pieces: readonly number[]): void
   /** The offer is over for this subscriber, which is then forgotten. */
   sendGone(why: Refusal): void
+  /** Hashes of held pieces, at most HASHES_PIECES_MAX. */
+  sendHashes(told: ToldHashes): void
+  /** Hosts that seek the task as well. */
+  sendOthers(others: readonly Candidate[]): void
+}
+
+/** What the rest of the dfdaemon has to do with children that no supernode helps. */
+export interface SeekerDesk {
+  /** True if the hash of this piece did not come from a mere parent: what one liar said must not sound like the word of two. */
+  mayTell(digest: Digest, piece: number): boolean
+  /** A child seeks the task without a supernode's help. */
+  onSeeker(digest: Digest, seeker: Candidate): void
 }
 
 /** An open blob, to be released once. */
@@ -37,7 +51,20 @@ export interface TaskOfferInit {
   /** How long the blob stays open after its last reader, in ms; until then it cannot be evicted. */
   readonly handleLingerMs: number
   readonly reveal: RevealInit | undefined
+  readonly seekers: SeekerDesk
 }
+
+/** A subscriber that no supernode helps. */
+interface Seeker {
+  readonly candidate: Candidate
+  /** Pieces whose hash it was told. */
+  readonly told: Bitfield
+  /** Settles when what was begun before has been told: hashes come before the word that their pieces are held. */
+  telling: Promise<void>
+}
+
+/** Seekers introduced to each other, per task. */
+const SEEKERS_MAX = 256
 
 export class TaskOffer {
   readonly digest: Digest
@@ -47,6 +74,7 @@ export class TaskOffer {
   readonly #init: TaskOfferInit
   readonly #subscribers = new Map<Subscriber, number[]>()
   readonly #reveal: PieceReveal<Subscriber> | undefined
+  readonly #seekers = new Map<Subscriber, Seeker>()
   readonly #unwatch: () => void
   #flush: Timer | undefined
   #opened: OpenedBlob | undefined
@@ -87,6 +115,27 @@ export class TaskOffer {
 
   unsubscribe(subscriber: Subscriber): void {
     this.#subscribers.delete(subscriber)
+    this.#seekers.delete(subscriber)
+  }
+
+  /** The subscriber has no supernode: it is told hashes, and seekers hear of each other. Saying so again changes nothing. */
+  seek(subscriber: Subscriber, candidate: Candidate): void {
+    if (!this.#subscribers.has(subscriber) || this.#seekers.has(subscriber)) return
+    if (this.#seekers.size >= SEEKERS_MAX) return
+    const others = [...this.#seekers].filter(([, other]) => other.candidate.host !== candidate.host)
+    for (const [other] of others) other.sendOthers([candidate])
+    if (others.length > 0)
+      subscriber.sendOthers(others.slice(-OTHERS_MAX).map(([, other]) => other.candidate))
+    const told = new Bitfield(pieceCount(this.geometry))
+    const seeker: Seeker = { candidate, told, telling: Promise.resolve() }
+    this.#seekers.set(subscriber, seeker)
+    this.#init.seekers.onSeeker(this.digest, candidate)
+    this.#tell(subscriber, seeker)
+  }
+
+  /** Hashes may have become known that could not be told before. */
+  tellHashes(): void {
+    for (const [subscriber, seeker] of this.#seekers) this.#tell(subscriber, seeker)
   }
 
   /** The blob, open for reading until released; undefined if nothing is held any more. */
@@ -115,6 +164,7 @@ export class TaskOffer {
     this.#flush?.cancel()
     this.#reveal?.close()
     this.#subscribers.clear()
+    this.#seekers.clear()
     this.#retireHandle()
   }
 
@@ -153,13 +203,53 @@ export class TaskOffer {
     this.#flush ??= this.#clock.after(this.#init.haveBatchMs, () => {
       this.#flush = undefined
       for (const [subscriber, pieces] of this.#subscribers)
-        if (pieces.length > 0) subscriber.sendHaveMore(pieces.splice(0))
+        if (pieces.length > 0) this.#announce(subscriber, pieces.splice(0))
     })
+  }
+
+  #announce(subscriber: Subscriber, pieces: readonly number[]): void {
+    const seeker = this.#seekers.get(subscriber)
+    if (seeker === undefined) subscriber.sendHaveMore(pieces)
+    else
+      void this.#tell(subscriber, seeker).then(() => {
+        if (this.#subscribers.has(subscriber)) subscriber.sendHaveMore(pieces)
+      })
+  }
+
+  #tell(subscriber: Subscriber, seeker: Seeker): Promise<void> {
+    seeker.telling = seeker.telling.then(() => this.#tellNow(subscriber, seeker))
+    return seeker.telling
+  }
+
+  async #tellNow(subscriber: Subscriber, seeker: Seeker): Promise<void> {
+    const { seekers } = this.#init
+    const held = this.#store.stat(this.digest)?.have
+    if (held === undefined || !this.#seekers.has(subscriber)) return
+    const lease = await this.lease()
+    if (lease === undefined) return
+    const pieces: number[] = []
+    const hashes: Uint8Array[] = []
+    const send = (): void => {
+      if (pieces.length === 0 || !this.#seekers.has(subscriber)) return
+      subscriber.sendHashes({ pieces: pieces.splice(0), hashes: Buffer.concat(hashes.splice(0)) })
+    }
+    for (const piece of lease.handle.stat.have.pieces()) {
+      if (seeker.told.has(piece) || !seekers.mayTell(this.digest, piece)) continue
+      const hash = lease.handle.pieceHash(piece)
+      if (hash === undefined) continue
+      seeker.told.add(piece)
+      pieces.push(piece)
+      hashes.push(hash)
+      if (pieces.length === HASHES_PIECES_MAX) send()
+    }
+    send()
+    lease.release()
   }
 
   #onGone(why: Refusal): void {
     const subscribers = [...this.#subscribers.keys()]
     this.#subscribers.clear()
+    this.#seekers.clear()
     // Requests under way may finish with what is open, but a later blob of this digest is another one.
     this.#retireHandle()
     for (const subscriber of subscribers) subscriber.sendGone(why)

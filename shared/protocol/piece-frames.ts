@@ -1,7 +1,13 @@
 // The frames of /pantala/piece/1.0.0 as bytes: a fixed header and a body. Written by hand since piece bodies must not be copied or buffered;
 // piece-parser.ts reads them. docs/protocol.md, "Piece exchange", is the specification.
 import type { Digest } from '../digest.ts'
-import { BLOB_BYTES_MAX, type Geometry, isSoundGeometry, PIECE_BYTES_MIN } from '../piece.ts'
+import {
+  BLOB_BYTES_MAX,
+  type Geometry,
+  isSoundGeometry,
+  PIECE_BYTES_MIN,
+  PIECE_HASH_BYTES,
+} from '../piece.ts'
 
 export const PIECE_PROTOCOL = '/pantala/piece/1.0.0'
 
@@ -18,12 +24,15 @@ export const FRAME = {
   unsubscribe: 3,
   request: 4,
   cancel: 5,
+  alone: 6,
   have: 16,
   haveMore: 17,
   piece: 18,
   refuse: 19,
   gone: 20,
   waiting: 21,
+  hashes: 22,
+  others: 23,
 } as const
 
 export type FrameType = (typeof FRAME)[keyof typeof FRAME]
@@ -58,6 +67,13 @@ export const HAVE_MORE_PIECES_MAX = 1024
 /** Content bytes in one `piece` frame; a piece comes in as many as it needs, in order, so that other frames may go between them. */
 export const PART_BYTES_MAX = 1024 * 1024
 
+/** Pieces in one `hashes`. */
+export const HASHES_PIECES_MAX = 512
+
+/** Texts of addresses and hosts in `alone` and `others`, in bytes. */
+export const ALONE_BYTES_MAX = 2 * 1024
+export const OTHERS_BYTES_MAX = 64 * 1024
+
 const PIECES_MAX = BLOB_BYTES_MAX / PIECE_BYTES_MIN
 const SUBSCRIBE_BYTES_MAX = 1 + 64 + 8 + 4
 
@@ -68,12 +84,15 @@ export const bodyBytesMax: Readonly<Record<number, number>> = {
   [FRAME.unsubscribe]: 0,
   [FRAME.request]: 4,
   [FRAME.cancel]: 0,
+  [FRAME.alone]: ALONE_BYTES_MAX,
   [FRAME.have]: PIECES_MAX / 8,
   [FRAME.haveMore]: HAVE_MORE_PIECES_MAX * 4,
   [FRAME.piece]: PART_BYTES_MAX,
   [FRAME.refuse]: 0,
   [FRAME.gone]: 0,
   [FRAME.waiting]: 0,
+  [FRAME.hashes]: HASHES_PIECES_MAX * (4 + PIECE_HASH_BYTES),
+  [FRAME.others]: OTHERS_BYTES_MAX,
 }
 
 /** Writes a header at `at`. */

@@ -4,6 +4,7 @@ import { describe, type TestContext, test } from 'node:test'
 import type { LinkListener, PieceFetcher } from '../../dfdaemon/fetch/piece-fetcher.ts'
 import type { BlobStore } from '../../dfdaemon/store/blob-store.ts'
 import { isPantalaError } from '../../shared/errors.ts'
+import { hashPiece } from '../../shared/piece-hash.ts'
 import type { Candidate } from '../../shared/protocol/messages.ts'
 import { makeSoundBlob, storePieces } from '../harness/sample-blob.ts'
 
@@ -21,10 +22,29 @@ export class NotingListener implements LinkListener {
   readonly closed = Promise.withResolvers<Error>()
   closes = 0
   #wake = (): void => {}
+  #wakeHashes = (): void => {}
 
   onHave(pieces: readonly number[]): void {
     this.pieces.push(...pieces)
     this.#wake()
+  }
+
+  readonly hashes = new Map<number, Uint8Array>()
+
+  onHashes(pieces: readonly number[], hashes: Uint8Array): void {
+    for (const [index, piece] of pieces.entries())
+      this.hashes.set(piece, Uint8Array.from(hashes.subarray(index * 32, index * 32 + 32)))
+    this.#wakeHashes()
+  }
+
+  async untilHashes(count: number, signal: AbortSignal): Promise<void> {
+    while (this.hashes.size < count) {
+      signal.throwIfAborted()
+      await new Promise<void>((resolve, reject) => {
+        this.#wakeHashes = resolve
+        signal.addEventListener('abort', () => reject(signal.reason), { once: true })
+      })
+    }
   }
 
   onClose(error: Error): void {
@@ -66,6 +86,28 @@ export function pieceFetcherSuite(
       assert.equal(link.pending, 0)
       for (const [piece, into] of buffers.entries())
         assert.deepEqual(into, Uint8Array.from(blob.piece(piece)))
+    })
+
+    test('tells hashes of a complete blob to a child that is alone, and to no other', async t => {
+      const { fetcher, addParent } = await makeFixture(t)
+      const { candidate, store } = await addParent()
+      await storePieces(store, blob)
+      const handle = await store.open(blob.digest)
+      await handle!.commit()
+      await handle!.close()
+      const helped = new NotingListener()
+      const alone = new NotingListener()
+      const links = [
+        await fetcher.connect(candidate, blob.digest, blob.geometry, helped, soon()),
+        await fetcher.connect(candidate, blob.digest, blob.geometry, alone, soon()),
+      ]
+      t.after(() => links.forEach(link => void link.close()))
+      links[1]!.alone([])
+      links[1]!.alone([])
+      await alone.untilHashes(4, soon())
+      for (const [piece, hash] of alone.hashes)
+        assert.deepEqual(hash, Uint8Array.from(hashPiece(blob.piece(piece))))
+      assert.equal(helped.hashes.size, 0)
     })
 
     test('tells of pieces as they land, also of a blob not held at first', async t => {

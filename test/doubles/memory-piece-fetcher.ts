@@ -57,6 +57,7 @@ class MemoryLink implements ParentLink {
   readonly host: HostId
   readonly have: Bitfield
   pending = 0
+  #saidAlone = false
   readonly #parent: MemoryParent
   readonly #digest: Digest
   readonly #geometry: Geometry
@@ -91,6 +92,23 @@ class MemoryLink implements ParentLink {
     if (into.byteLength !== pieceLength(this.#geometry, piece) || into.byteLength === 0)
       throw new TypeError(`piece ${piece} does not have ${into.byteLength} bytes`)
     return this.#fetch(piece, into, AbortSignal.any([signal, this.#over.signal]))
+  }
+
+  /** Hashes of a blob that is complete, now or once it is. */
+  alone(): void {
+    if (this.#saidAlone) return
+    this.#saidAlone = true
+    void this.#tellHashes()
+  }
+
+  async #tellHashes(): Promise<void> {
+    const { store } = this.#parent
+    if (store.stat(this.#digest)?.complete !== true) return
+    const handle = await store.open(this.#digest)
+    const pieces = [...(handle?.stat.have.pieces() ?? [])]
+    const hashes = Buffer.concat(pieces.map(piece => handle!.pieceHash(piece)!))
+    await handle?.close()
+    if (!this.#over.signal.aborted && pieces.length > 0) this.#listener.onHashes?.(pieces, hashes)
   }
 
   close(): void {

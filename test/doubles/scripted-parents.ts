@@ -14,6 +14,10 @@ export class ScriptedParent {
   readonly blob: Buffer
   readonly have: Bitfield
   manner: ParentManner
+  /** What it answers to `alone`: hashes it vouches for, by piece. */
+  readonly hashes = new Map<number, Uint8Array>()
+  /** Children that said they are alone. */
+  alone = 0
   /** Piece numbers it was asked for, in order. */
   readonly asked: number[] = []
   connects = 0
@@ -79,6 +83,7 @@ export class ScriptedParents implements PieceFetcher {
       host: parent.host,
       have: parent.have,
       pending: 0,
+      saidAlone: false,
       fetch: async (piece: number, into: Uint8Array, fetchSignal: AbortSignal): Promise<void> => {
         link.pending++
         parent.asked.push(piece)
@@ -87,6 +92,13 @@ export class ScriptedParents implements PieceFetcher {
         } finally {
           link.pending--
         }
+      },
+      alone: () => {
+        if (link.saidAlone) return
+        link.saidAlone = true
+        parent.alone++
+        const pieces = [...parent.hashes.keys()]
+        queueMicrotask(() => listener.onHashes?.(pieces, Buffer.concat([...parent.hashes.values()])))
       },
       close: detach,
     }

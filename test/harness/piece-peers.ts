@@ -4,6 +4,7 @@ import type { Libp2p } from '@libp2p/interface'
 import pino from 'pino'
 import { PeerFetcher, type PeerFetcherInit } from '../../dfdaemon/fetch/peer-fetcher.ts'
 import { PieceServer, type PieceServerInit } from '../../dfdaemon/upload/piece-server.ts'
+import type { SeekerDesk } from '../../dfdaemon/upload/task-offer.ts'
 import { systemClock } from '../../shared/clock.ts'
 import type { Candidate } from '../../shared/protocol/messages.ts'
 import { generateIdentity } from '../../shared/transport/identity.ts'
@@ -27,13 +28,14 @@ export async function startParent(
   init: Partial<PieceServerInit> & {
     makeNode?: NodeMaker
     admits?: (host: string, ticket: Uint8Array) => boolean
+    seekers?: SeekerDesk
   } = {},
 ): Promise<ServingParent> {
-  const { makeNode = createNode, admits = () => true, ...serverInit } = init
+  const { makeNode = createNode, admits = () => true, seekers, ...serverInit } = init
   const node = await makeNode({ privateKey: await generateIdentity(), listen: ['/ip4/127.0.0.1/tcp/0'] })
   const store = new MemoryBlobStore()
   const server = new PieceServer(
-    { node, store, clock: systemClock, logger: silentLogger, admits },
+    { node, store, clock: systemClock, logger: silentLogger, admits, seekers },
     { slots: 4, ...serverInit },
   )
   await server.start()
