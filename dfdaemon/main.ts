@@ -11,7 +11,7 @@ import { type Service, ServiceStack } from '../shared/lifecycle.ts'
 import type { Logger } from '../shared/logger.ts'
 import { makeDataDir } from '../shared/make-directory.ts'
 import { TicketGate } from '../shared/protocol/admission.ts'
-import type { HostId } from '../shared/protocol/messages.ts'
+import { type HostId, NEIGHBOURS_MAX } from '../shared/protocol/messages.ts'
 import { RegistryClient } from '../shared/source/registry-client.ts'
 import { dialableAddresses, peerIdOf, toTcpMultiaddr } from '../shared/transport/addresses.ts'
 import { loadIdentity } from '../shared/transport/identity.ts'
@@ -19,6 +19,8 @@ import { createNode } from '../shared/transport/node.ts'
 import { version } from '../shared/version.ts'
 import { AdminServer } from './admin.ts'
 import type { DfdaemonConfig } from './config.ts'
+import { loadWelcome, WelcomeKeeper } from './discovery/kept-welcome.ts'
+import { Neighbours } from './discovery/neighbours.ts'
 import { PeerFetcher } from './fetch/peer-fetcher.ts'
 import { RegistrySource } from './fetch/registry-source.ts'
 import { Manifests } from './manifest/manifests.ts'
@@ -111,6 +113,11 @@ async function startParts({ config, components, node, secret, stack }: StartCont
     },
     { slots: config.upload.slots },
   )
+  const welcomeFile = join(config.dataDir, 'welcome.json')
+  const kept = await loadWelcome(welcomeFile)
+  const keeper = new WelcomeKeeper({ logger }, { file: welcomeFile })
+  const neighbours = new Neighbours({ random: Math.random }, { self: hostId })
+  neighbours.learn(kept.neighbours)
   const scheduler = new Libp2pSchedulerClient(
     { libp2p: node, clock, logger },
     {
@@ -126,6 +133,11 @@ async function startParts({ config, components, node, secret, stack }: StartCont
       },
       holdings: () => listHoldings(store),
       load: () => ({ slotsBusy: uploads.slotsBusy, storeBytes: store.bytes }),
+      ticket: kept.ticket,
+      onWelcome: welcome => {
+        neighbours.learn(welcome.neighbours ?? [])
+        keeper.keep({ ticket: welcome.ticket, neighbours: neighbours.newest(NEIGHBOURS_MAX) })
+      },
     },
   )
   const pieces = new PeerFetcher({ node, clock, logger, ticket: () => scheduler.ticket })
@@ -191,6 +203,7 @@ async function startParts({ config, components, node, secret, stack }: StartCont
 
   // Stopped in reverse: runtimes first, then what they read from, the admin face last.
   const services: Service[] = [
+    { name: 'kept welcome', start: () => {}, stop: () => keeper.stop() },
     { name: 'registry client', start: () => {}, stop: () => registry.close() },
     { name: 'admin', start: () => admin.start(), stop: () => admin.stop() },
     { name: 'store', start: () => store.start(), stop: () => store.stop() },

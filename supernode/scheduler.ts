@@ -3,6 +3,7 @@ import { type ErrorCode, errorCatalogue } from '../shared/errors.ts'
 import { isSoundGeometry, pieceSizeFor } from '../shared/piece.ts'
 import type {
   Announce,
+  Candidate,
   Finish,
   GrantFailed,
   Hello,
@@ -18,6 +19,7 @@ import type { EventSink, Outbox } from './outbox.ts'
 import { PARENTS_FIRST, ParentOffers } from './parent-offers.ts'
 import { Pushes } from './pushes.ts'
 import { sortReport } from './report-pieces.ts'
+import { chooseNeighbours } from './schedule/neighbours.ts'
 import type { ClusterState } from './state/cluster-state.ts'
 import type { StateEvent } from './state/events.ts'
 import type { Host } from './state/host.ts'
@@ -63,6 +65,7 @@ export class Scheduler {
   readonly #state: ClusterState
   readonly #outbox: Outbox
   readonly #journal: EventSink
+  readonly #random: () => number
   readonly #onSourceBytes: (bytes: number) => void
   readonly #pushes: Pushes
   readonly #coverage: Coverage
@@ -82,6 +85,7 @@ export class Scheduler {
     this.#state = components.state
     this.#outbox = components.outbox
     this.#journal = components.journal
+    this.#random = components.random
     this.#onSourceBytes = components.onSourceBytes ?? (() => {})
     this.#pushes = new Pushes(components.outbox)
     const apply = (event: StateEvent) => this.#apply(event)
@@ -94,6 +98,15 @@ export class Scheduler {
   /** True if `flush` has something to send. */
   get pending(): boolean {
     return this.#pushes.pending
+  }
+
+  get hostCount(): number {
+    return this.#state.hosts.size
+  }
+
+  /** Hosts to tell this one of. */
+  neighboursOf(hostId: HostId): Candidate[] {
+    return chooseNeighbours(this.#state, hostId, this.#random)
   }
 
   join(hostId: HostId, hello: Hello, now: number): void {

@@ -1,11 +1,10 @@
 // The scheduler client over libp2p: keeps a stream to a supernode, routes its pushes, and puts everything back in place after a loss.
 import type { Libp2p } from '@libp2p/interface'
-import { Bitfield } from '../../shared/bitfield.ts'
 import type { Clock, Timer } from '../../shared/clock.ts'
 import type { Digest } from '../../shared/digest.ts'
 import { PantalaError, toPantalaError } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/logger.ts'
-import { isSoundGeometry, PIECE_HASH_BYTES, pieceCount, pieceSizeFor } from '../../shared/piece.ts'
+import { pieceCount, pieceSizeFor } from '../../shared/piece.ts'
 import { clipDetail, DIGESTS_PER_MESSAGE_MAX } from '../../shared/protocol/limits.ts'
 import type {
   Finish,
@@ -19,10 +18,12 @@ import type {
   Relay,
   Relayed,
   SupernodeMessage,
+  Welcome,
 } from '../../shared/protocol/messages.ts'
 import { makeAnnounces } from './announcer.ts'
 import { PendingRequests } from './pending-requests.ts'
 import { reconnectDelayMs } from './reconnect.ts'
+import { fitsRequest } from './registered-check.ts'
 import { ReportBatch, type ReportFacts } from './report-batch.ts'
 import type { RegisterRequest, SchedulerClient, TaskListener } from './scheduler-client.ts'
 import { SupernodeStream, toError } from './supernode-stream.ts'
@@ -56,6 +57,10 @@ export interface SchedulerClientInit {
   holdings(): Iterable<Holding>
   /** Upload slots in use and bytes stored, for the heartbeat. */
   load(): { slotsBusy: number; storeBytes: number }
+  /** A ticket kept from an earlier run, for the time until the first welcome. */
+  readonly ticket?: Uint8Array | undefined
+  /** Hears of every welcome. */
+  onWelcome?(welcome: Welcome): void
 }
 
 interface RunningTask {
@@ -85,6 +90,7 @@ export class Libp2pSchedulerClient implements SchedulerClient {
     this.#init = init
     this.#random = components.random ?? Math.random
     this.#pending = new PendingRequests(components)
+    this.#ticket = init.ticket
     this.#firstAttempt.promise.catch(() => {})
   }
 
@@ -182,7 +188,7 @@ export class Libp2pSchedulerClient implements SchedulerClient {
       timeoutMs,
       signal,
     )
-    if (answer.type !== 'registered' || !isConsistent(answer, request))
+    if (answer.type !== 'registered' || !fitsRequest(answer, request))
       throw new PantalaError('SUPERNODE_REFUSED', { detail: `an answer that does not fit ${digest}` })
     return answer
   }
@@ -271,7 +277,7 @@ export class Libp2pSchedulerClient implements SchedulerClient {
           },
           this.#stopping.signal,
         )
-        await this.#settleIn(stream, welcome.ticket)
+        await this.#settleIn(stream, welcome)
         return undefined
       } catch (error) {
         const explained = toPantalaError(error, 'SUPERNODE_AWAY')
@@ -284,9 +290,9 @@ export class Libp2pSchedulerClient implements SchedulerClient {
   }
 
   /** Announces what is held, then re-registers what runs: in that order, or pieces would seem lost and be fetched again. */
-  async #settleIn(stream: SupernodeStream, ticket: Uint8Array): Promise<void> {
+  async #settleIn(stream: SupernodeStream, welcome: Welcome): Promise<void> {
     const { clock, logger } = this.#components
-    this.#ticket = ticket
+    this.#takeWelcome(welcome)
     for (const announce of makeAnnounces(this.#init.holdings())) {
       while (stream.queuedBytes > ANNOUNCE_QUEUE_BYTES_MAX && !this.#stopping.signal.aborted)
         await delay(clock, 5, this.#stopping.signal)
@@ -302,6 +308,11 @@ export class Libp2pSchedulerClient implements SchedulerClient {
     this.#firstAttempt.resolve()
     for (const wake of [...this.#waiters]) wake()
     for (const task of this.#tasks.values()) void this.#registerAgain(task)
+  }
+
+  #takeWelcome(welcome: Welcome): void {
+    this.#ticket = welcome.ticket
+    this.#init.onWelcome?.(welcome)
   }
 
   async #registerAgain(task: RunningTask): Promise<void> {
@@ -335,7 +346,7 @@ export class Libp2pSchedulerClient implements SchedulerClient {
   #onMessage(message: SupernodeMessage): void {
     switch (message.type) {
       case 'welcome':
-        this.#ticket = message.ticket
+        this.#takeWelcome(message)
         return
       case 'registered':
       case 'relayed':
@@ -381,16 +392,4 @@ function delay(clock: Clock, delayMs: number, signal: AbortSignal): Promise<void
       resolve()
     }
   })
-}
-
-/** True if an answer's fields fit the blob asked for, so that sessions need not check again. */
-function isConsistent(answer: Registered, request: RegisterRequest): boolean {
-  const { size, digest } = request
-  const { pieceSize, hashed, hashes, content } = answer
-  if (answer.digest !== digest) return false
-  if (content !== undefined) return content.byteLength === size
-  if (!isSoundGeometry({ size, pieceSize })) return false
-  const pieces = pieceCount({ size, pieceSize })
-  if (hashed.byteLength !== Math.ceil(pieces / 8)) return false
-  return hashes.byteLength === new Bitfield(pieces, hashed).count * PIECE_HASH_BYTES
 }

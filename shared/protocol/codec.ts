@@ -47,6 +47,7 @@ import {
   type Holding,
   type HostMessage,
   MANIFEST_BYTES_MAX,
+  NEIGHBOURS_MAX,
   type PieceRun,
   type Report,
   SMALL_BLOB_BYTES_MAX,
@@ -177,6 +178,7 @@ const supernodeMessages: Table<SupernodeMessage> = {
     ticket: bytes(1, TICKET_BYTES_MAX),
     ticketMs: durationMs,
     heartbeatMs: integer(1, 0x7fff_ffff),
+    neighbours: optional(list(candidate, NEIGHBOURS_MAX)),
   }),
   registered: record({
     type: word('registered'),

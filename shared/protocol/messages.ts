@@ -168,7 +168,12 @@ export interface Welcome {
   /** Ticket's validity from now, in ms; a new one comes in another `welcome` before it ends. */
   readonly ticketMs: number
   readonly heartbeatMs: number
+  /** Some other hosts, for the time when the supernode is away; absent where nothing changed. */
+  readonly neighbours?: readonly Candidate[]
 }
+
+/** Hosts in one `welcome`. */
+export const NEIGHBOURS_MAX = 32
 
 /**
  * Answer to `register`. `hashes` holds PIECE_HASH_BYTES for each piece set in `hashed`, in rising order.

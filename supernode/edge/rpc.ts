@@ -8,9 +8,11 @@ import { decodeHostMessage, encodeMessage } from '../../shared/protocol/codec.ts
 import { FrameStream } from '../../shared/protocol/framing.ts'
 import { clipDetail, HOST_FRAME_BYTES_MAX } from '../../shared/protocol/limits.ts'
 import {
+  type Candidate,
   type Hello,
   type HostId,
   type HostMessage,
+  NEIGHBOURS_MAX,
   type Register,
   type Relay,
   SCHEDULE_PROTOCOL,
@@ -29,6 +31,8 @@ const FLUSH_MS = 5
 const FLUSH_SHARE = 0.2
 const FLUSH_MS_MAX = 200
 const SWEEP_MS = 250
+/** How often a host is told of others that it may not know yet, in ms. */
+const INTRODUCE_MS = 60_000
 /** Validity of a ticket, in ms; long, so that hosts go on among themselves while the supernode is away. */
 export const TICKET_MS = 24 * 60 * 60_000
 /** Relayed questions and small blobs that one host may wait for at a time. */
@@ -139,6 +143,9 @@ class HostSession {
   #welcomed = false
   #ticket: Uint8Array | undefined
   #ticketEnds = 0
+  #introduceAt = 0
+  #introduced = 0
+  #introducedHosts = 0
   #questions = 0
 
   constructor(
@@ -210,7 +217,22 @@ class HostSession {
       ticket: this.#ticket,
       ticketMs: Math.trunc(this.#ticketEnds - now),
       heartbeatMs: Math.max(20, Math.floor(this.#init.expireMs / 3)),
+      ...this.#introduce(),
     })
+  }
+
+  /** Other hosts, when there are new ones to tell of: soon in a small cluster that grows, now and then in a large one. */
+  #introduce(): { neighbours?: readonly Candidate[] } {
+    const { scheduler, clock } = this.#components
+    const now = clock.monotonic()
+    const hosts = scheduler.hostCount
+    const grew = hosts !== this.#introducedHosts && this.#introduced < NEIGHBOURS_MAX
+    if (!grew && now < this.#introduceAt) return {}
+    this.#introduceAt = now + INTRODUCE_MS
+    this.#introducedHosts = hosts
+    const neighbours = scheduler.neighboursOf(this.#host)
+    this.#introduced = neighbours.length
+    return { neighbours }
   }
 
   #handle(message: HostMessage, now: number): void {

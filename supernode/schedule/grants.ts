@@ -1,11 +1,11 @@
 // Who fetches what from the source: a pure choice that leaves no piece of an active task without a holder or a grantee.
 import { pieceLength } from '../../shared/piece.ts'
 import type { PieceRun, SourceRef } from '../../shared/protocol/messages.ts'
+import { orderByRendezvous } from '../../shared/rendezvous.ts'
 import type { ClusterState } from '../state/cluster-state.ts'
 import type { Host } from '../state/host.ts'
 import type { Peer } from '../state/peer.ts'
 import { isSameSource, type Task } from '../state/task.ts'
-import { orderByRendezvous } from './rendezvous.ts'
 import { splitPieces, toRuns } from './runs.ts'
 import { remainingBytes } from './source-budget.ts'
 
@@ -65,7 +65,7 @@ function findFetchers(state: ClusterState, task: Task, now: number): { host: Hos
   if (source === undefined) return []
   const able = (host: Host) =>
     !task.distrusted.has(host.id) && !state.corruptReports.isQuarantined(host.id, now)
-  const seeds = orderByRendezvous(state.seeds, task.digest).filter(able)
+  const seeds = orderByRendezvous(state.seeds, task.digest, host => host.id).filter(able)
   const others = [...task.wanting].filter(peer => able(peer.host))
   for (let failures = 0; failures < HOST_FAILURES_MAX; failures++) {
     const hasFailed = (host: Host) => (task.failures.get(host.id) ?? 0) !== failures

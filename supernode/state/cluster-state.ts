@@ -8,6 +8,7 @@ import type { GrantEnded, StateEvent, TaskKnown } from './events.ts'
 import { addPiece, clearPieces, dropIfIdle, graceLost } from './holdings.ts'
 import { Host } from './host.ts'
 import { Peer } from './peer.ts'
+import { SampleSet } from './sample-set.ts'
 import { isSameSource, Task } from './task.ts'
 
 /** How long a child is not given a parent again after a fault, in ms. */
@@ -24,6 +25,8 @@ type EventOf<T extends StateEvent['type']> = Extract<StateEvent, { type: T }>
 
 export class ClusterState {
   readonly hosts = new Map<HostId, Host>()
+  /** All hosts once more, for choosing some at random. */
+  readonly everyone = new SampleSet<Host>()
   readonly seeds = new Set<Host>()
   readonly tasks = new Map<Digest, Task>()
   /** Tasks that somebody wants. */
@@ -36,6 +39,7 @@ export class ClusterState {
         this.#removeHost(event.host, 0)
         const host = new Host(event)
         this.hosts.set(host.id, host)
+        this.everyone.add(host)
         if (host.seed) this.seeds.add(host)
         return
       }
@@ -146,6 +150,7 @@ export class ClusterState {
     const host = this.hosts.get(hostId)
     if (host === undefined) return
     this.hosts.delete(hostId)
+    this.everyone.delete(host)
     this.seeds.delete(host)
     for (const task of host.full) {
       task.full.delete(host)

@@ -30,6 +30,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     'dfdaemon/store/',
     'shared/',
   ],
+  'dfdaemon/discovery/': ['dfdaemon/discovery/', 'shared/'],
   'dfdaemon/upload/': ['dfdaemon/upload/', 'dfdaemon/store/', 'shared/'],
   'dfdaemon/store/': ['dfdaemon/store/', 'shared/'],
   'dfdaemon/fetch/': ['dfdaemon/fetch/', 'shared/'],

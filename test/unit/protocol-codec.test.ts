@@ -63,6 +63,19 @@ const parents = [{ host, addresses: ['/ip4/1.2.3.4/tcp/1'], seed: true }]
 const fromSupernode: SupernodeMessage[] = [
   { type: 'welcome', ticket: new Uint8Array(73), ticketMs: 1000, heartbeatMs: 5000 },
   {
+    type: 'welcome',
+    ticket: new Uint8Array(73),
+    ticketMs: 1000,
+    heartbeatMs: 5000,
+    neighbours: [
+      {
+        host: '12D3KooWGQpW3SPjhBDqBp4hfTrCvUL7eAUkHLVsVYq1hKpGpGpG',
+        addresses: ['/ip4/10.0.0.1/tcp/1'],
+        seed: false,
+      },
+    ],
+  },
+  {
     type: 'registered',
     id: 1,
     digest,
