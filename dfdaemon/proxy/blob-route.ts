@@ -1,8 +1,9 @@
-// Answers blobs: whole or one range, streamed while pieces land; a body that fails is cut, never ended cleanly.
+// Answers blobs: whole, one range or several, streamed while pieces land; a body that fails is cut, never ended cleanly.
 import type { Digest } from '../../shared/digest.ts'
 import { PantalaError } from '../../shared/errors.ts'
-import type { BlobRequest } from '../session/blobs.ts'
+import type { BlobRequest, ByteSpan, OpenBlob } from '../session/blobs.ts'
 import { BodySender } from './body-sender.ts'
+import { contentRange, frameRanges } from './multipart-ranges.ts'
 import { headerText, type ProxyComponents, type ProxyExchange } from './proxy-context.ts'
 import { readRange } from './range.ts'
 
@@ -11,7 +12,12 @@ export interface BlobRouteInit {
   readonly stalledSendMs: number
 }
 
-/** Sends the blob; resolves when its last byte left. @throws PantalaError, or the signal's reason when the client went away; after headers the socket must be cut */
+const BLOB_TYPE = 'application/octet-stream'
+
+/**
+ * Sends the blob, or the ranges asked for; resolves when the last byte left. A HEAD ignores Range (RFC 9110, section 14.2).
+ * @throws PantalaError, or the signal's reason when the client went away; after headers the socket must be cut
+ */
 export async function serveBlob(
   components: Pick<ProxyComponents, 'blobs' | 'manifests' | 'metrics'>,
   exchange: ProxyExchange,
@@ -23,38 +29,42 @@ export async function serveBlob(
   if (!manifests.mayRead(source, digest)) await manifests.checkAccess(source, digest, signal)
   const request: BlobRequest = { digest, source, size: manifests.sizeOf(digest) }
   const common = {
-    'content-type': 'application/octet-stream',
     'docker-content-digest': digest,
     'accept-ranges': 'bytes',
     etag: `"${digest}"`,
   }
   if (exchange.method === 'HEAD') {
     const size = await blobs.length(request, signal)
-    response.writeHead(200, { ...common, 'content-length': size }).end()
+    response.writeHead(200, { 'content-type': BLOB_TYPE, ...common, 'content-length': size }).end()
     return true
   }
   const asked = readAskedRange(exchange, common.etag)
-  if (asked !== undefined && readRange(asked, await blobs.length(request, signal)) === 'unsatisfiable') {
-    refuseRange(exchange, await blobs.length(request, signal))
-  }
-  const blob = await blobs.open(request, signal)
+  // What a range means depends on the length, which is told or asked for before anything is fetched.
+  const size = asked === undefined ? undefined : await blobs.length(request, signal)
+  const spans = size === undefined ? undefined : readRange(asked, size)
+  if (spans === 'unsatisfiable') refuseRange(exchange, size!)
+  const blob = await blobs.open({ ...request, size: size ?? request.size }, spans, signal)
   try {
     signal.throwIfAborted()
-    const range = readRange(asked, blob.size)
-    if (range === 'unsatisfiable') refuseRange(exchange, blob.size)
-    const { offset, length } = range ?? { offset: 0, length: blob.size }
-    if (range === undefined) response.writeHead(200, { ...common, 'content-length': length })
-    else {
-      const end = offset + length - 1
-      const contentRange = `bytes ${offset}-${end}/${blob.size}`
-      response.writeHead(206, { ...common, 'content-length': length, 'content-range': contentRange })
-    }
+    if (size !== undefined && blob.size !== size)
+      throw new PantalaError('SOURCE_LENGTH_WRONG', {
+        detail: `${size} bytes were told, ${blob.size} are here`,
+      })
     const onSent =
       blob.from === 'cache' ? (bytes: number) => metrics.countBlobBytes('cache', bytes) : undefined
     const body = new BodySender(response, { ...init, onSent })
-    await blob.send(offset, length, chunk => body.take(chunk), signal)
-    if (body.bytes !== length)
-      throw new PantalaError('BLOB_INCOMPLETE', { detail: `${body.bytes} of ${length} bytes were sent` })
+    if (spans !== undefined && spans.length > 1) {
+      await sendParts(exchange, blob, spans, body, common)
+      return true
+    }
+    const span = spans?.[0] ?? { offset: 0, length: blob.size }
+    response.writeHead(spans === undefined ? 200 : 206, {
+      'content-type': BLOB_TYPE,
+      ...common,
+      'content-length': span.length,
+      ...(spans === undefined ? {} : { 'content-range': contentRange(span, blob.size) }),
+    })
+    await sendSpan(blob, span, body, signal)
     await body.end()
     return true
   } finally {
@@ -62,12 +72,47 @@ export async function serveBlob(
   }
 }
 
-/** The Range header, unless If-Range names other content: then the whole is asked for (RFC 9110, section 13.1.5). */
+/** Several ranges: one part each, and no Content-Range of the whole (RFC 9110, section 15.3.7.2). */
+async function sendParts(
+  { response, signal }: ProxyExchange,
+  blob: OpenBlob,
+  spans: readonly ByteSpan[],
+  body: BodySender,
+  headers: Record<string, string>,
+): Promise<void> {
+  const { contentType, contentLength, parts, end } = frameRanges(spans, blob.size, BLOB_TYPE)
+  response.writeHead(206, { 'content-type': contentType, ...headers, 'content-length': contentLength })
+  for (const { head, span } of parts) {
+    body.put(head)
+    await sendSpan(blob, span, body, signal)
+  }
+  body.put(end)
+  await body.end()
+}
+
+async function sendSpan(
+  blob: OpenBlob,
+  { offset, length }: ByteSpan,
+  body: BodySender,
+  signal: AbortSignal,
+): Promise<void> {
+  const before = body.bytes
+  await blob.send(offset, length, chunk => body.take(chunk), signal)
+  const sent = body.bytes - before
+  if (sent !== length)
+    throw new PantalaError('BLOB_INCOMPLETE', { detail: `${sent} of ${length} bytes were sent` })
+}
+
+/**
+ * The Range header, unless If-Range names other content: then the whole is asked for (RFC 9110, section 13.1.5). The comparison is the
+ * strong one: a weak tag never matches, nor does a date, since no Last-Modified was given.
+ */
 function readAskedRange(exchange: ProxyExchange, etag: string): string | undefined {
   const condition = headerText(exchange, 'if-range')
   return condition === undefined || condition === etag ? headerText(exchange, 'range') : undefined
 }
 
+/** 416 names the length that there is (RFC 9110, section 15.5.17). */
 function refuseRange(exchange: ProxyExchange, size: number): never {
   exchange.response.setHeader('content-range', `bytes */${size}`)
   throw new PantalaError('RANGE_INVALID', { detail: `${headerText(exchange, 'range')} of ${size} bytes` })

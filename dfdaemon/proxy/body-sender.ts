@@ -37,6 +37,11 @@ export class BodySender {
     })
   }
 
+  /** Puts a few bytes between chunks, such as a part's head; they are not counted, and the next chunk waits for them. */
+  put(text: string): void {
+    this.#response.write(text, 'latin1')
+  }
+
   /** Ends the response; settles when its last byte was handed to the system. */
   end(): Promise<void> {
     return this.#withinDeadline(done => this.#response.end(() => done()))

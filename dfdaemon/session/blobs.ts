@@ -14,27 +14,35 @@ export interface BlobRequest {
  */
 export type TakeChunk = (chunk: Uint8Array) => Promise<void>
 
-/** A blob that can be read now or soon. */
+/** A part of a blob, in bytes; at least one of them, all within the blob. */
+export interface ByteSpan {
+  readonly offset: number
+  readonly length: number
+}
+
+/** A blob, or parts of it, that can be read now or soon. */
 export interface OpenBlob {
   readonly size: number
   /** `cache`: complete on this host before the request; `swarm`: a session is running or was started. */
   readonly from: 'cache' | 'swarm'
   /**
-   * Hands on bytes `offset` to `offset + length - 1` in order, while later pieces land, and lets go of the blob. The blob's last byte comes
-   * only after the whole digest was checked, so that whoever is told of an error must cut the client off, never end cleanly. Call once.
+   * Hands on bytes `offset` to `offset + length - 1` in order, while later pieces land. Where the whole blob was opened, its last byte comes
+   * only after the whole digest was checked, so that whoever is told of an error must cut the client off, never end cleanly. May be called
+   * again, once the call before has settled.
    * @throws PantalaError, what `take` rejected with, or the signal's reason
    */
   send(offset: number, length: number, take: TakeChunk, signal: AbortSignal): Promise<void>
-  /** Lets go without reading; does no harm after `send`. */
+  /** Lets go; to be called in any case, twice does no harm. */
   close(): void
 }
 
 export interface Blobs {
   /**
-   * Waits until the first bytes are certain to come (registered and a first piece verified, or complete), so that errors can still be
-   * answered with a status. @throws PantalaError, or the signal's reason
+   * Opens a blob, or only `spans` of it (in the order in which they will be read): their pieces are fetched ahead of the rest, and are checked
+   * against their own hashes, not against the blob's digest. Waits until the first bytes are certain to come (registered and a first piece
+   * verified, or complete), so that errors can still be answered with a status. @throws PantalaError, or the signal's reason
    */
-  open(request: BlobRequest, signal: AbortSignal): Promise<OpenBlob>
+  open(request: BlobRequest, spans: readonly ByteSpan[] | undefined, signal: AbortSignal): Promise<OpenBlob>
   /** Length in bytes without fetching the blob. @throws PantalaError */
   length(request: BlobRequest, signal: AbortSignal): Promise<number>
 }

@@ -7,7 +7,7 @@ import type { SourceClient } from '../../shared/source/source-client.ts'
 import type { BlobHandle } from '../store/blob-store.ts'
 import { sendBlob } from './blob-sending.ts'
 import { BlobSession } from './blob-session.ts'
-import type { BlobRequest, Blobs, OpenBlob } from './blobs.ts'
+import type { BlobRequest, Blobs, ByteSpan, OpenBlob } from './blobs.ts'
 import type { BufferPool } from './buffer-pool.ts'
 import { reportHeld } from './held-pieces.ts'
 import { passThrough } from './pass-through.ts'
@@ -48,7 +48,11 @@ export class SessionTable implements Blobs {
     return [...this.#sessions.values()].map(session => session.describe())
   }
 
-  async open(request: BlobRequest, signal: AbortSignal): Promise<OpenBlob> {
+  async open(
+    request: BlobRequest,
+    _spans: readonly ByteSpan[] | undefined,
+    signal: AbortSignal,
+  ): Promise<OpenBlob> {
     signal.throwIfAborted()
     const cached = await this.#openComplete(request.digest, signal)
     if (cached !== undefined) return cached
@@ -142,12 +146,8 @@ export class SessionTable implements Blobs {
       size: session.geometry.size,
       from: 'swarm',
       send: async (offset, length, take, sendSignal) => {
-        try {
-          const init = { offset, length, onPosition: (piece: number) => seat.moveTo(piece) }
-          await sendBlob({ blob: session, pool: this.#c.sendPool }, init, take, sendSignal)
-        } finally {
-          seat.leave()
-        }
+        const init = { offset, length, onPosition: (piece: number) => seat.moveTo(piece) }
+        await sendBlob({ blob: session, pool: this.#c.sendPool }, init, take, sendSignal)
       },
       close: () => seat.leave(),
     }
@@ -198,15 +198,13 @@ function openStored(handle: BlobHandle, pool: BufferPool): OpenBlob {
     read: (position, into) => handle.read(position, into),
     wait: () => () => {},
   }
-  const close = (): void => {
-    handle.close().catch(() => {})
-  }
   return {
     size: handle.stat.size,
     from: 'cache',
-    send: (offset, length, take, signal) =>
-      sendBlob({ blob, pool }, { offset, length }, take, signal).finally(close),
-    close,
+    send: (offset, length, take, signal) => sendBlob({ blob, pool }, { offset, length }, take, signal),
+    close: () => {
+      handle.close().catch(() => {})
+    },
   }
 }
 

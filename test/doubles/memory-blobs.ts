@@ -1,5 +1,5 @@
 // In-memory twin of what the proxy knows of sessions: blobs from memory, failing as the test says.
-import type { BlobRequest, Blobs, OpenBlob, TakeChunk } from '../../dfdaemon/session/blobs.ts'
+import type { BlobRequest, Blobs, ByteSpan, OpenBlob, TakeChunk } from '../../dfdaemon/session/blobs.ts'
 import { type Digest, digestOf } from '../../shared/digest.ts'
 import { PantalaError } from '../../shared/errors.ts'
 
@@ -8,6 +8,8 @@ const CHUNK_BYTES = 256 * 1024
 export class MemoryBlobs implements Blobs {
   readonly #blobs = new Map<Digest, Buffer>()
   readonly requests: BlobRequest[] = []
+  /** Parts that were opened, by request; undefined for the whole. */
+  readonly spans: Array<readonly ByteSpan[] | undefined> = []
   /** Fails the body after so many bytes. */
   failAfterBytes = Number.POSITIVE_INFINITY
   /** Ends the body after so many bytes, as if it were whole. */
@@ -26,9 +28,14 @@ export class MemoryBlobs implements Blobs {
     return digest
   }
 
-  async open(request: BlobRequest, signal: AbortSignal): Promise<OpenBlob> {
+  async open(
+    request: BlobRequest,
+    spans: readonly ByteSpan[] | undefined,
+    signal: AbortSignal,
+  ): Promise<OpenBlob> {
     signal.throwIfAborted()
     this.requests.push(request)
+    this.spans.push(spans)
     const bytes = this.#find(request)
     this.opened++
     await this.gate
@@ -42,7 +49,7 @@ export class MemoryBlobs implements Blobs {
       size: bytes.byteLength,
       from: 'cache',
       send: (offset, length, take, sendSignal) =>
-        this.#send(bytes.subarray(offset, offset + length), take, sendSignal).finally(close),
+        this.#send(bytes.subarray(offset, offset + length), take, sendSignal),
       close,
     }
   }

@@ -73,8 +73,8 @@ test('ranges are 206 with what was sent, 416 with the length', async () => {
   const past = await stage.ask(path, { headers: { range: 'bytes=3000000-' } })
   assert.equal(past.status, 416)
   assert.equal(past.headers['content-range'], 'bytes */3000000')
-  const several = await stage.ask(path, { headers: { range: 'bytes=0-1,5-6' } })
-  assert.deepEqual([several.status, several.body.byteLength], [200, 3_000_000])
+  const overlapping = await stage.ask(path, { headers: { range: 'bytes=0-5,5-6' } })
+  assert.deepEqual([overlapping.status, overlapping.body.byteLength], [200, 3_000_000])
 })
 
 test('a range goes by If-Range only while the content is the one it names', async () => {

@@ -1,7 +1,7 @@
 // A session table over doubles: memory store, scripted supernode, parents and source. Tells what happened; nothing real is asked.
 import { randomBytes } from 'node:crypto'
 import { pino } from 'pino'
-import type { OpenBlob } from '../../dfdaemon/session/blobs.ts'
+import type { ByteSpan, OpenBlob } from '../../dfdaemon/session/blobs.ts'
 import { BufferPool } from '../../dfdaemon/session/buffer-pool.ts'
 import { SessionTable } from '../../dfdaemon/session/session-table.ts'
 import { Bitfield } from '../../shared/bitfield.ts'
@@ -110,8 +110,8 @@ export function setStage(init: StageInit = {}) {
       scheduler.pushGrant(grant)
     },
 
-    open(signal = AbortSignal.timeout(10_000)) {
-      return table.open({ digest, source, size: blob.byteLength }, signal)
+    open(signal = AbortSignal.timeout(10_000), spans?: readonly ByteSpan[]) {
+      return table.open({ digest, source, size: blob.byteLength }, spans, signal)
     },
 
     /** Pulls the range (default: all) to the end. */
@@ -128,15 +128,11 @@ export function setStage(init: StageInit = {}) {
   }
 }
 
-/** All bytes of a range, as a client would get them. */
+/** All bytes of a range, as a client would get them; lets go of the blob. */
 export async function sendAll(open: OpenBlob, offset: number, length: number): Promise<Buffer> {
   const chunks: Buffer[] = []
-  await open.send(
-    offset,
-    length,
-    async chunk => void chunks.push(Buffer.from(chunk)),
-    AbortSignal.timeout(10_000),
-  )
+  const take = async (chunk: Uint8Array): Promise<void> => void chunks.push(Buffer.from(chunk))
+  await open.send(offset, length, take, AbortSignal.timeout(10_000)).finally(() => open.close())
   return Buffer.concat(chunks)
 }
 

@@ -150,6 +150,7 @@ test('a client that leaves frees its seat; the session ends after a while and ke
   const sending = open.send(0, stage.blob.byteLength, async () => {}, gone.signal)
   gone.abort(new Error('client went away'))
   await assert.rejects(sending, /went away/)
+  open.close()
   await until(() => stage.table.size === 0)
   assert.deepEqual(
     stage.told('finish').map(message => message.outcome),
