@@ -1,123 +1,114 @@
-// `npm run bench -- pull`: runs every measurement in turn, prints what it finds, and writes docs/benchmarks.md and .json.
-import { existsSync } from 'node:fs'
-import { writeFile } from 'node:fs/promises'
+// `npm run bench`: runs one lab in full, or a short form of all; prints figures and goals, and writes docs/benchmarks.md and a page per lab.
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { runCommand } from '../harness/container-engines.ts'
-import { findCommand } from '../harness/packages.ts'
-import { measurePullsLimited, whyNoLimit } from './limited-link.ts'
-import { describeMachine, median } from './measure.ts'
-import { measureNginx, type NginxFigures } from './nginx.ts'
-import { measureTransfer, type TransferFigures } from './piece-transfer.ts'
-import { findServices, measurePulls } from './pull.ts'
-import { type BenchFigures, judgeGoals, type LimitedFigures, renderReport } from './report.ts'
+import type { Lab, LabRecord, LabWish } from './lab.ts'
+import { describeMachine } from './measure.ts'
+import { readRecord, renderPage, writeLab, writeSummary } from './pages.ts'
+import { pullLab } from './pull/lab.ts'
+import { schedulerLab } from './scheduler/lab.ts'
 
-const root = join(import.meta.dirname, '../..')
-const MiB = 2 ** 20
-const usage = `npm run bench -- pull [--repetitions 5] [--mib 1024] [--dry-run]
+const docs = join(import.meta.dirname, '../../docs')
+const labs: readonly Lab[] = [schedulerLab, pullLab] as readonly Lab[]
 
-  pull            pulls, piece transfer and memory; writes docs/benchmarks.md and docs/benchmarks.json
-  --repetitions   pulls of each kind that count
-  --mib           MiB moved by each piece transfer
-  --dry-run       prints the report instead of writing it
-`
-
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: {
-    repetitions: { type: 'string', default: '5' },
-    mib: { type: 'string', default: '1024' },
-    'dry-run': { type: 'boolean', default: false },
-    help: { type: 'boolean', default: false },
-  },
-})
-if (values.help || positionals.length !== 1 || positionals[0] !== 'pull') {
-  process.stdout.write(usage)
-  process.exit(values.help ? 0 : 2)
-}
-if (findCommand('docker-registry') === undefined) {
-  process.stderr.write('docker-registry not found; install the package docker-registry\n')
-  process.exit(1)
-}
+const [name, ...rest] = process.argv.slice(2)
 try {
-  await runBench(Number(values.repetitions), Number(values.mib) * MiB, values['dry-run'])
+  if (name === undefined) await runAll()
+  else if (name === 'render') await renderAgain()
+  else if (name === '--help') process.stdout.write(usage())
+  else await runOne(name, rest)
 } catch (error) {
-  process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`)
+  process.stderr.write(`${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`)
   process.exitCode = 1
 }
 
-async function runBench(repetitions: number, bytes: number, dryRun: boolean): Promise<void> {
-  const machine = describeMachine()
-  await buildBundle()
-  say(`pulls over unlimited loopback; services from ${findServices()}`)
-  const pull = await measurePulls({ repetitions, hosts: 1 })
-  const limitedSkipped = whyNoLimit()
-  const limited: LimitedFigures[] = []
-  if (limitedSkipped !== undefined) say(`SKIP: pulls over a limited link: ${limitedSkipped}`)
-  for (const hosts of limitedSkipped === undefined ? [1, 4] : []) {
-    say(`pulls with the registry behind 1 Gbit/s, ${hosts} at once`)
-    const megabitsPerSecond = 1000
-    const runs = hosts === 1 ? repetitions : Math.min(repetitions, 3)
-    limited.push({
-      megabitsPerSecond,
-      ...(await measurePullsLimited({ megabitsPerSecond, repetitions: runs, hosts })),
-    })
+/** The short form of every lab; writes nothing, since short runs are for seeing that all works. */
+async function runAll(): Promise<void> {
+  for (const lab of labs) {
+    const why = lab.whyNot?.()
+    if (why !== undefined) say(`SKIP ${lab.name}: ${why}`)
+    else printRecord(lab, await measure(lab, readWish(lab, ['--short']).wish))
   }
-  const transfer = { bare: await transferMedian('bare', bytes), disk: await transferMedian('disk', bytes) }
-  const nginxSkipped = findCommand('nginx') === undefined ? 'nginx not found (Debian: nginx-core)' : undefined
-  if (nginxSkipped !== undefined) say(`SKIP: ${nginxSkipped}`)
-  const nginx =
-    nginxSkipped === undefined
-      ? { bare: await nginxMedian('bare', bytes), disk: await nginxMedian('disk', bytes) }
-      : undefined
-  const services = findServices()
-  const figures: BenchFigures = {
-    machine,
-    services,
-    pull,
-    limited,
-    limitedSkipped,
-    transfer,
-    nginx,
-    nginxSkipped,
-  }
-  for (const { what, goal, seen, met } of judgeGoals(figures))
-    process.stdout.write(`${met ? 'met   ' : 'MISSED'}  ${what}: ${seen} (goal ${goal})\n`)
-  const report = renderReport(figures)
-  if (dryRun) {
-    process.stdout.write(report)
+}
+
+async function runOne(name: string, args: readonly string[]): Promise<void> {
+  const lab = labs.find(one => one.name === name)
+  if (lab === undefined) {
+    process.stderr.write(usage())
+    process.exitCode = 2
     return
   }
-  const docs = join(root, 'docs')
-  await writeFile(join(docs, 'benchmarks.md'), report)
-  await writeFile(join(docs, 'benchmarks.json'), `${JSON.stringify(figures, undefined, 2)}\n`)
+  const { wish, help, writes } = readWish(lab, args)
+  if (help) {
+    process.stdout.write(usageOf(lab))
+    return
+  }
+  const why = lab.whyNot?.()
+  if (why !== undefined) throw new Error(`${lab.name} cannot run here: ${why}`)
+  const record = await measure(lab, wish)
+  printRecord(lab, record)
+  if (!writes) return
+  await writeLab(docs, lab, record)
+  await writeSummary(docs, labs)
 }
 
-/** What is measured is what is shipped, of these very sources. */
-async function buildBundle(): Promise<void> {
-  const script = join(root, 'scripts', 'build.ts')
-  if (existsSync(script)) await runCommand(process.execPath, [script])
+/** Pages and plots anew from the records, after a change of how they look. */
+async function renderAgain(): Promise<void> {
+  for (const lab of labs) {
+    const record = readRecord(docs, lab.name)
+    if (record !== undefined) await writeLab(docs, lab, { ...record, goals: lab.judge(record.figures) })
+  }
+  await writeSummary(docs, labs)
 }
 
-/** The run with the median rate of three. */
-async function transferMedian(kind: 'bare' | 'disk', bytes: number): Promise<TransferFigures> {
-  say(`piece transfer, ${kind}`)
-  const options = { kind, bytes, nodeFlags: ['--max-semi-space-size=2'], stock: false, inFlight: 4 }
-  const runs: TransferFigures[] = []
-  for (let turn = 0; turn < 3; turn++) runs.push(await measureTransfer(options))
-  return pickMedian(runs)
+async function measure(lab: Lab, wish: LabWish): Promise<LabRecord> {
+  const machine = describeMachine()
+  const figures = await lab.run(wish, say)
+  return { lab: lab.name, machine, wish, goals: lab.judge(figures), figures }
 }
 
-async function nginxMedian(kind: 'bare' | 'disk', bytes: number): Promise<NginxFigures> {
-  say(`nginx, ${kind}`)
-  const runs: NginxFigures[] = []
-  for (let turn = 0; turn < 3; turn++) runs.push(await measureNginx(kind, bytes))
-  return pickMedian(runs)
+function printRecord(lab: Lab, record: LabRecord): void {
+  process.stdout.write(`${renderPage(lab, record)}\n`)
+  for (const { what, goal, seen, met } of record.goals)
+    process.stdout.write(`${met ? 'met   ' : 'MISSED'}  ${what}: ${seen} (goal ${goal})\n`)
 }
 
-function pickMedian<T extends { readonly megabytesPerSecond: number }>(runs: readonly T[]): T {
-  const middle = median(runs.map(run => run.megabytesPerSecond))
-  return runs.find(run => run.megabytesPerSecond === middle)!
+function readWish(lab: Lab, args: readonly string[]): { wish: LabWish; help: boolean; writes: boolean } {
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      ...Object.fromEntries(Object.keys(lab.options).map(option => [option, { type: 'string' as const }])),
+      short: { type: 'boolean', default: false },
+      'dry-run': { type: 'boolean', default: false },
+      help: { type: 'boolean', default: false },
+    },
+  })
+  const given = values as Readonly<Record<string, string | boolean | undefined>>
+  const wish: Record<string, string> = {}
+  for (const [option, { default: full, short }] of Object.entries(lab.options))
+    wish[option] = String(given[option] ?? (values.short ? (short ?? full) : full))
+  return {
+    wish,
+    help: values.help === true,
+    writes: values['dry-run'] !== true && values.short !== true,
+  }
+}
+
+function usage(): string {
+  const lines = labs.map(lab => `  ${lab.name.padEnd(12)} ${lab.summary}`)
+  return `npm run bench                     a short form of all labs; writes nothing
+npm run bench -- LAB [options]    one lab in full; writes its pages under docs/ (--dry-run: prints only; --short: small, prints only)
+npm run bench -- LAB --help       its options
+npm run bench -- render           the pages anew from the figures that are there
+
+${lines.join('\n')}
+`
+}
+
+function usageOf(lab: Lab): string {
+  const rows = Object.entries(lab.options).map(
+    ([option, { default: value, meaning }]) => `  --${option.padEnd(14)} ${meaning} [${value}]`,
+  )
+  return `npm run bench -- ${lab.name} [options]\n\n${lab.summary}\n\n${rows.join('\n')}\n  --short --dry-run\n`
 }
 
 function say(text: string): void {

@@ -3,12 +3,12 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { LocalCluster, plainHttpUpstreams } from '../../cli/demo/cluster.ts'
-import { demoTag, findRoot, prepareImage } from '../../cli/demo/image.ts'
-import { findPlatformImage } from '../../cli/demo/oci-layout.ts'
-import { pullImage } from '../../cli/pull/pull-image.ts'
-import { DockerRegistry } from '../harness/docker-registry.ts'
-import { findChildren, type Memory, median, readMemory } from './measure.ts'
+import { LocalCluster, plainHttpUpstreams } from '../../../cli/demo/cluster.ts'
+import { demoTag, findRoot, prepareImage } from '../../../cli/demo/image.ts'
+import { findPlatformImage } from '../../../cli/demo/oci-layout.ts'
+import { pullImage } from '../../../cli/pull/pull-image.ts'
+import { DockerRegistry } from '../../harness/docker-registry.ts'
+import { findChildren, type Memory, median, readMemory } from '../measure.ts'
 
 const repository = 'bench/app'
 

@@ -6,10 +6,10 @@ import { type IncomingMessage, request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { finished, pipeline } from 'node:stream/promises'
-import { findFreePorts, ServiceProcess } from '../../cli/demo/processes.ts'
-import { findCommand } from '../harness/packages.ts'
-import { makeNoise } from '../harness/small-image.ts'
-import { findChildren, readCpuSeconds } from './measure.ts'
+import { findFreePorts, ServiceProcess } from '../../../cli/demo/processes.ts'
+import { findCommand } from '../../harness/packages.ts'
+import { makeNoise } from '../../harness/small-image.ts'
+import { findChildren, readCpuSeconds } from '../measure.ts'
 
 export interface NginxFigures {
   readonly bytes: number

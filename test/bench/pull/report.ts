@@ -1,12 +1,11 @@
-// Writes the figures of a benchmark run as docs/benchmarks.md: what was measured, on what, against which goals, and what falls short. Pure.
-import type { Machine } from './measure.ts'
+// The page of the pull lab: what was measured, against which goals. Pure.
+import type { Goal } from '../lab.ts'
 import type { NginxFigures } from './nginx.ts'
 import type { TransferFigures } from './piece-transfer.ts'
 import type { PullFigures, ServicesFrom } from './pull.ts'
 
 /** All that a run measured; what could not be measured says why. */
 export interface BenchFigures {
-  readonly machine: Machine
   readonly services: ServicesFrom
   readonly pull: PullFigures
   readonly limited: readonly LimitedFigures[]
@@ -18,13 +17,6 @@ export interface BenchFigures {
 
 export interface LimitedFigures extends PullFigures {
   readonly megabitsPerSecond: number
-}
-
-interface Goal {
-  readonly what: string
-  readonly goal: string
-  readonly seen: string
-  readonly met: boolean
 }
 
 /** The goals of the project, each with what was seen. */
@@ -64,25 +56,7 @@ function goal(what: string, text: string, seen: number, limit: number, unit: str
 }
 
 export function renderReport(figures: BenchFigures): string {
-  const { machine } = figures
-  const goals = judgeGoals(figures)
-  const short = goals.filter(entry => !entry.met)
-  const versions = Object.entries(machine.versions).map(([name, version]) => `${name} ${version}`)
-  return `# Benchmarks
-
-Written by \`npm run bench -- pull\`; not by hand. The same figures for machines: [benchmarks.json](benchmarks.json).
-
-${machine.date}, ${machine.cores} × ${machine.processor}, ${machine.memoryGiB} GiB, Linux ${machine.kernel}; ${versions.join(', ')}.
-Everything runs on this one machine, so registry, seed, dfdaemon and client share its ${machine.cores} cores.
-${machine.loadBefore < 0.5 ? '' : `**Others were at work on it** (load ${machine.loadBefore.toFixed(1)} before the run), so these figures are too slow.\n`}Supernode, seed and dfdaemon ran from ${figures.services === 'bundle' ? 'the bundle, as they are shipped' : 'the sources, as in development'}.
-
-## Goals
-
-| what | goal | seen | |
-|---|---|---|---|
-${goals.map(entry => `| ${entry.what} | ${entry.goal} | ${entry.seen} | ${entry.met ? 'met' : '**missed**'} |`).join('\n')}
-
-${short.length === 0 ? 'Every goal is met.' : `Falls short: ${short.map(entry => `${entry.what} (${entry.seen}, goal ${entry.goal})`).join('; ')}.`}
+  return `Registry, seed, dfdaemon and client share this machine. Supernode, seed and dfdaemon ran from ${figures.services === 'bundle' ? 'the bundle, as they are shipped' : 'the sources, as in development'}.
 
 ## Pull of a real image
 

@@ -1,7 +1,7 @@
 // Runs a benchmark in a network namespace of its own, in which whatever the registry's port sends goes no faster than a link would.
 import { execFile } from 'node:child_process'
 import { join } from 'node:path'
-import { findCommand } from '../harness/packages.ts'
+import { findCommand } from '../../harness/packages.ts'
 import type { PullFigures } from './pull.ts'
 
 const registryPort = 5000

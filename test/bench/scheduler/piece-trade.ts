@@ -1,0 +1,199 @@
+// How simulated hosts move pieces: children ask as the product's sessions do, parents send one piece at a time to each child in turn.
+import { ABSENT, ASKED, HELD, type ModelHost, ModelLink, type ModelSession } from './model-parts.ts'
+
+/** As in the product: pieces asked for of one session, bytes of one link, when a request may be asked again, when a parent is given up. */
+const ASKED_MAX = 16
+const LINK_WINDOW_BYTES = 12 * 2 ** 20
+const SECOND_ASK_MS = 1500
+const QUEUE_WAIT_MS = 3000
+
+export type TradeEvent =
+  | { readonly type: 'sent'; readonly host: ModelHost }
+  | {
+      readonly type: 'piece'
+      readonly child: ModelSession
+      readonly link: ModelLink | undefined
+      readonly piece: number
+    }
+
+/** Where what happens later is put down. */
+interface Agenda {
+  push(at: number, event: TradeEvent): void
+}
+
+export interface TradeListener {
+  /** A piece is there; `from` is undefined for the source. */
+  onLanded(session: ModelSession, piece: number, from: ModelHost | undefined): void
+  /** The parent let the child wait too long. */
+  onRefused(session: ModelSession, parent: ModelHost): void
+}
+
+export class PieceTrade {
+  readonly #queue: Agenda
+  readonly #random: () => number
+  readonly #listener: TradeListener
+
+  constructor(components: { queue: Agenda; random: () => number; listener: TradeListener }) {
+    this.#queue = components.queue
+    this.#random = components.random
+    this.#listener = components.listener
+  }
+
+  addParent(child: ModelSession, parent: ModelSession): void {
+    if (child.parents.some(link => link.parent === parent)) return
+    const link = new ModelLink(child, parent)
+    child.parents.push(link)
+    parent.children.add(link)
+  }
+
+  /** Ends a link; what was asked of it and not begun is asked of others later. */
+  leave(link: ModelLink): void {
+    const { child, parent } = link
+    link.open = false
+    parent.children.delete(link)
+    const index = child.parents.indexOf(link)
+    if (index >= 0) child.parents.splice(index, 1)
+    for (const piece of link.queue) this.#unask(child, piece)
+    link.queue.length = 0
+  }
+
+  leaveAll(child: ModelSession): void {
+    for (const link of [...child.parents]) this.leave(link)
+  }
+
+  /** Asks the parents that have most room until there is no room or nothing to ask for. */
+  ask(child: ModelSession, now: number): void {
+    child.hungry = false
+    const window = Math.max(2, Math.floor(LINK_WINDOW_BYTES / child.task.pieceSize))
+    const links = child.parents.slice()
+    while (child.asked < ASKED_MAX && links.length > 0) {
+      const at = this.#roomiest(links)
+      const link = links[at]!
+      const piece = link.pending >= window ? -1 : this.#pick(child, link.parent)
+      if (piece < 0) links.splice(at, 1)
+      else this.#request(link, piece, now)
+    }
+    child.hungry = child.wants && child.asked < ASKED_MAX
+    if (child.hungry) this.#askAgain(child, now)
+  }
+
+  /** Looks after a session from time to time: asks again for what is slow, gives up parents that let it wait. */
+  watch(child: ModelSession, now: number): void {
+    for (const link of [...child.parents]) {
+      if (link.queue.length === 0 || now - link.servedAt < QUEUE_WAIT_MS) continue
+      this.leave(link)
+      this.#listener.onRefused(child, link.parent.host)
+    }
+    this.ask(child, now)
+  }
+
+  fetchFromSource(session: ModelSession, piece: number, sourceRate: number, now: number): void {
+    if (session.state[piece] !== ABSENT) return
+    session.state[piece] = ASKED
+    session.asked++
+    const at = session.host.fetchFromSource(session.task.bytesOf(piece), sourceRate, now)
+    this.#queue.push(at, { type: 'piece', child: session, link: undefined, piece })
+  }
+
+  take(event: TradeEvent, now: number): void {
+    if (event.type === 'sent') {
+      event.host.uplinkBusy = false
+      this.#serve(event.host, now)
+    } else this.#land(event.child, event.link, event.piece, now)
+  }
+
+  #roomiest(links: readonly ModelLink[]): number {
+    let best = 0
+    for (let index = 1; index < links.length; index++)
+      if (links[index]!.pending < links[best]!.pending) best = index
+    return best
+  }
+
+  #pick(child: ModelSession, parent: ModelSession): number {
+    const { pieces, hashed } = child.task
+    const start = Math.floor(this.#random() * pieces)
+    for (let step = 0; step < pieces; step++) {
+      const piece = start + step < pieces ? start + step : start + step - pieces
+      if (child.state[piece] === ABSENT && parent.state[piece] === HELD && hashed[piece] === 1) return piece
+    }
+    return -1
+  }
+
+  #request(link: ModelLink, piece: number, now: number): void {
+    const { child, parent } = link
+    child.state[piece] = ASKED
+    child.asked++
+    child.askedAt ??= new Float64Array(child.task.pieces)
+    child.askedAt[piece] = now
+    if (link.queue.length === 0) link.servedAt = now
+    link.pending++
+    link.queue.push(piece)
+    if (!link.inLine) {
+      link.inLine = true
+      parent.host.line.push(link)
+    }
+    this.#serve(parent.host, now)
+  }
+
+  /** Takes one overdue piece from a slow parent for each idle one that has it. */
+  #askAgain(child: ModelSession, now: number): void {
+    for (const idle of child.parents) {
+      if (idle.pending > 0) continue
+      for (const slow of child.parents) {
+        const place = slow.queue.findIndex(
+          piece => idle.parent.state[piece] === HELD && now - child.askedAt![piece]! >= SECOND_ASK_MS,
+        )
+        if (place < 0) continue
+        const [piece] = slow.queue.splice(place, 1)
+        slow.pending--
+        this.#unask(child, piece!)
+        this.#request(idle, piece!, now)
+        break
+      }
+    }
+  }
+
+  #unask(child: ModelSession, piece: number): void {
+    if (child.state[piece] !== ASKED) return
+    child.state[piece] = ABSENT
+    child.asked--
+  }
+
+  /** Sends the next piece of the child whose turn it is. */
+  #serve(host: ModelHost, now: number): void {
+    if (host.uplinkBusy) return
+    for (let link = host.line.shift(); link !== undefined; link = host.line.shift()) {
+      const piece = link.queue.shift()
+      if (piece === undefined) {
+        link.inLine = false
+        continue
+      }
+      const bytes = link.child.task.bytesOf(piece)
+      const sentAt = now + bytes / host.upRate
+      host.uplinkBusy = true
+      host.bytesUp += bytes
+      link.servedAt = now
+      if (link.queue.length > 0) host.line.push(link)
+      else link.inLine = false
+      this.#queue.push(sentAt, { type: 'sent', host })
+      this.#queue.push(link.child.host.take(sentAt, bytes), { type: 'piece', child: link.child, link, piece })
+      return
+    }
+  }
+
+  #land(child: ModelSession, link: ModelLink | undefined, piece: number, now: number): void {
+    if (link !== undefined) link.pending--
+    if (child.state[piece] === HELD) return
+    if (child.state[piece] === ASKED) child.asked--
+    child.state[piece] = HELD
+    child.held++
+    this.#listener.onLanded(child, piece, link?.parent.host)
+    for (const other of child.children) {
+      const { child: grandchild } = other
+      if (grandchild.hungry && grandchild.state[piece] === ABSENT && child.task.hashed[piece] === 1)
+        this.#request(other, piece, now)
+      if (grandchild.asked >= ASKED_MAX) grandchild.hungry = false
+    }
+    if (child.wants) this.ask(child, now)
+  }
+}
