@@ -1,5 +1,5 @@
-// Writes the documents that are held to the code: docs/errors.md, docs/configuration.md, docs/metrics.md, docs/limits.md. `npm run docs`.
-import { writeFileSync } from 'node:fs'
+// Writes the documents that are held to the code: docs/errors.md, docs/configuration.md, docs/metrics.md, docs/limits.md, the table in docs/runtimes.md. `npm run docs`.
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { dfdaemonOptions } from '../dfdaemon/config.ts'
 import { DfdaemonMetrics } from '../dfdaemon/metrics.ts'
@@ -8,6 +8,7 @@ import { environmentName, flagName } from '../shared/config/resolve.ts'
 import { errorCatalogue } from '../shared/errors.ts'
 import { supernodeOptions } from '../supernode/config.ts'
 import { SupernodeMetrics } from '../supernode/metrics.ts'
+import { renderMatrix } from '../test/runtimes/matrix-table.ts'
 import { listLimits } from './list-limits.ts'
 
 const root = join(import.meta.dirname, '..')
@@ -21,7 +22,16 @@ export async function renderDocs(): Promise<Record<string, string>> {
     'configuration.md': renderConfiguration(),
     'metrics.md': await renderMetrics(),
     'limits.md': renderLimits(),
+    'runtimes.md': renderRuntimes(),
   }
+}
+
+/** What people wrote, with the table of the tests in its place. */
+function renderRuntimes(): string {
+  const text = readFileSync(join(root, 'docs', 'runtimes.md'), 'utf8')
+  const [begin, end] = ['<!-- matrix -->\n', '<!-- end of matrix -->']
+  const before = text.slice(0, text.indexOf(begin) + begin.length)
+  return `${before}${renderMatrix()}${text.slice(text.indexOf(end))}`
 }
 
 function renderLimits(): string {

@@ -50,6 +50,8 @@ export interface DockerdOptions {
   readonly registryMirrors?: readonly string[]
   /** Names such as 127.0.0.1:PORT are insecure by themselves. */
   readonly insecureRegistries?: readonly string[]
+  /** More environment, such as SSL_CERT_FILE or HTTPS_PROXY. */
+  readonly env?: Readonly<Record<string, string>>
 }
 
 /** A dockerd that pulls and keeps images; it has no networks and runs no container. */
@@ -85,7 +87,7 @@ export class Dockerd {
         '--iptables=false',
       ],
       // A proxy of the machine must not come between dockerd and the test's own registry.
-      env: { ...noProxies, DOCKER_HOST: undefined },
+      env: { ...noProxies, DOCKER_HOST: undefined, ...this.#options.env },
     })
     this.#process.start()
     const probe = () => this.docker('version', '--format', '{{.Server.Version}}').then(() => true)
@@ -117,8 +119,14 @@ export class Dockerd {
 
 /** A containerd whose images are pulled with ctr. */
 export class Containerd {
+  readonly #env: Readonly<Record<string, string>>
   #directory = ''
   #process: ServiceProcess | undefined
+
+  /** `env`: more environment of the daemon and of ctr, which pulls in its own process. */
+  constructor(env: Readonly<Record<string, string>> = {}) {
+    this.#env = env
+  }
 
   async start(): Promise<void> {
     this.#directory = await mkdtemp(join(tmpdir(), 'pantala-containerd-'))
@@ -128,20 +136,22 @@ export class Containerd {
       name: 'containerd',
       command: findCommand('containerd') ?? 'containerd',
       args: ['--config', at('config.toml')],
-      env: noProxies,
+      env: { ...noProxies, ...this.#env },
     })
     this.#process.start()
     await this.#process.waitUntil(() => this.ctr('version').then(() => true), { deadlineMs: startDeadlineMs })
   }
 
   ctr(...args: readonly string[]): Promise<CommandResult> {
-    return runCommand('ctr', ['--address', join(this.#directory, 'containerd.sock'), ...args])
+    const own = ['--address', join(this.#directory, 'containerd.sock')]
+    return runCommand('ctr', [...own, ...args], { env: this.#env })
   }
 
   /** Pulls through the mirrors that `hostsDirectory` names, straight from the registry without one. */
-  pull(ref: string, hostsDirectory?: string): Promise<CommandResult> {
+  pull(ref: string, hostsDirectory?: string, credentials?: string): Promise<CommandResult> {
     const hosts = hostsDirectory === undefined ? ['--plain-http'] : ['--hosts-dir', hostsDirectory]
-    return this.ctr('images', 'pull', '--snapshotter', 'native', ...hosts, ref)
+    const login = credentials === undefined ? [] : ['--user', credentials]
+    return this.ctr('images', 'pull', '--snapshotter', 'native', ...hosts, ...login, ref)
   }
 
   /** Digest of the manifest or index that the name stands for. */
@@ -156,11 +166,12 @@ export class Containerd {
   }
 
   /** Writes a hosts directory in which `registry` is reached through `mirror`; returns its path. */
-  async writeHosts(registry: string, mirror: string, server: string): Promise<string> {
+  async writeHosts(registry: string, mirror: string, server?: string): Promise<string> {
     const hostsDirectory = join(this.#directory, 'certs.d')
     const file = join(hostsDirectory, registry, 'hosts.toml')
     await mkdir(dirname(file), { recursive: true })
-    await writeFile(file, `server = "${server}"\n[host."${mirror}"]\n  capabilities = ["pull", "resolve"]\n`)
+    const origin = server === undefined ? '' : `server = "${server}"\n`
+    await writeFile(file, `${origin}[host."${mirror}"]\n  capabilities = ["pull", "resolve"]\n`)
     return hostsDirectory
   }
 

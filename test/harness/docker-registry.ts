@@ -1,5 +1,6 @@
 // Runs Debian's docker-registry on a free port with storage of its own, keeps its access log, and pushes layouts into it byte for byte.
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { blobPath, type OciLayout } from '../../cli/demo/oci-layout.ts'
@@ -23,13 +24,29 @@ export interface DockerRegistryOptions {
   readonly port?: number
   /** Address to listen on, 127.0.0.1 unless told otherwise. */
   readonly host?: string
+  /** What clients call it; its address unless told otherwise. */
+  readonly name?: string
+  /** A directory that several registries may share, so that what one takes in all have; one of its own unless told otherwise. */
+  readonly storage?: string
+  /** PEM files; plain HTTP without. */
+  readonly tls?: { readonly certificate: string; readonly key: string }
+  readonly auth?: RegistryAuth
 }
+
+export type RegistryAuth =
+  /** `lines` of an htpasswd file, with bcrypt. */
+  | { readonly kind: 'basic'; readonly lines: readonly string[] }
+  /** Tokens of the server at `realm`, signed by a certificate of the authority in `roots` (PEM file). */
+  | { readonly kind: 'token'; readonly realm: string; readonly service: string; readonly roots: string }
+
+/** Who must have signed the tokens that a registry takes. */
+export const tokenIssuer = 'test token server'
 
 export class DockerRegistry {
   readonly #options: DockerRegistryOptions
   #process: ServiceProcess | undefined
   #directory = ''
-  /** `host:port`. */
+  /** `host:port`, or the name it was given. */
   address = ''
   /** Requests since the last `forget`, oldest first; pushes are among them. */
   readonly log: AccessLine[] = []
@@ -39,7 +56,12 @@ export class DockerRegistry {
   }
 
   get url(): string {
-    return `http://${this.address}`
+    return `${this.#options.tls === undefined ? 'http' : 'https'}://${this.address}`
+  }
+
+  /** Where it keeps what it holds. */
+  get storage(): string {
+    return this.#options.storage ?? join(this.#directory, 'storage')
   }
 
   /** Process id, for its CPU time and memory in /proc. */
@@ -49,12 +71,12 @@ export class DockerRegistry {
 
   async start(): Promise<void> {
     this.#directory = await mkdtemp(join(tmpdir(), 'pantala-docker-registry-'))
-    const port = this.#options.port ?? (await findFreePorts(1))[0]
-    this.address = `${this.#options.host ?? '127.0.0.1'}:${port}`
-    const storage = join(this.#directory, 'storage')
-    await mkdir(storage)
+    const host = this.#options.host ?? '127.0.0.1'
+    const port = this.#options.port ?? (await findFreePorts(1))[0]!
+    this.address = this.#options.name ?? `${host}:${port}`
+    await mkdir(this.storage, { recursive: true })
     const config = join(this.#directory, 'config.yml')
-    await writeFile(config, registryConfig(this.address, storage))
+    await writeFile(config, await this.#config(`${host}:${port}`))
     const prefix = this.#options.prefix ?? []
     const [command, ...args] = [
       ...prefix,
@@ -69,7 +91,11 @@ export class DockerRegistry {
       onLine: line => this.#note(line),
     })
     this.#process.start()
-    const probe = async () => (await fetch(`${this.url}/v2/`)).ok
+    // In a namespace of its own only its first answer tells; here the open port is enough, whatever it wants of its callers.
+    const probe =
+      this.#options.prefix === undefined
+        ? () => canConnect(host, port)
+        : async () => (await fetch(`${this.url}/v2/`)).ok
     await this.#process.waitUntil(probe, { deadlineMs: 10_000 })
     this.forget()
   }
@@ -129,6 +155,29 @@ export class DockerRegistry {
     this.forget()
   }
 
+  /** JSON is YAML. */
+  async #config(address: string): Promise<string> {
+    const { tls, auth } = this.#options
+    const http = tls === undefined ? {} : { tls: { certificate: tls.certificate, key: tls.key } }
+    return JSON.stringify({
+      version: '0.1',
+      log: { level: 'warn', accesslog: { disabled: false } },
+      storage: { filesystem: { rootdirectory: this.storage }, delete: { enabled: true } },
+      http: { addr: address, headers: { 'X-Content-Type-Options': ['nosniff'] }, ...http },
+      ...(auth === undefined ? {} : { auth: await this.#authConfig(auth) }),
+    })
+  }
+
+  async #authConfig(auth: RegistryAuth): Promise<unknown> {
+    if (auth.kind === 'token') {
+      const { realm, service, roots } = auth
+      return { token: { realm, service, issuer: tokenIssuer, rootcertbundle: roots } }
+    }
+    const path = join(this.#directory, 'htpasswd')
+    await writeFile(path, `${auth.lines.join('\n')}\n`)
+    return { htpasswd: { realm: 'test registry', path } }
+  }
+
   async #pushBlob(repository: string, digest: string, bytes: Uint8Array): Promise<void> {
     const opened = await fetch(`${this.url}/v2/${repository}/blobs/uploads/`, { method: 'POST' })
     await expectStatus(opened, 202, 'start of an upload')
@@ -154,18 +203,12 @@ export class DockerRegistry {
   }
 }
 
-function registryConfig(address: string, storage: string): string {
-  return `version: 0.1
-log:
-  level: warn
-  accesslog: { disabled: false }
-storage:
-  filesystem: { rootdirectory: ${storage} }
-  delete: { enabled: true }
-http:
-  addr: ${address}
-  headers: { X-Content-Type-Options: [nosniff] }
-`
+function canConnect(host: string, port: number): Promise<boolean> {
+  return new Promise(resolve => {
+    const socket = connect({ host, port })
+    socket.once('connect', () => resolve(true)).once('error', () => resolve(false))
+    socket.once('connect', () => socket.destroy())
+  })
 }
 
 async function expectStatus(answer: Response, status: number, what: string): Promise<void> {

@@ -2,7 +2,9 @@
 // stand for addresses of its own. Nothing in it reaches another machine, and it goes with the last process in it.
 import { appendFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import type { TestContext } from 'node:test'
 import { runCommand } from './container-engines.ts'
+import { skipAloud } from './packages.ts'
 import { makeAuthority } from './test-authority.ts'
 
 /** Where the lab keeps its certificates; set inside the namespace only. */
@@ -46,6 +48,13 @@ export function findLab(): LabFiles | undefined {
   if (directory === undefined || !existsSync(directory)) return undefined
   const at = (name: string) => join(directory, name)
   return { ca: at('ca.pem'), certificate: at('server.pem'), key: at('server.key'), roots: at('roots.pem') }
+}
+
+/** True inside the lab; elsewhere the test is skipped aloud. */
+export function requireLab(t: TestContext): boolean {
+  return (
+    findLab() !== undefined || skipAloud(t, 'runs in a namespace of its own, as root: npm run test:runtimes')
+  )
 }
 
 /** Command and arguments that run a program in namespaces of its own; whatever it leaves behind dies with it. */

@@ -49,15 +49,16 @@ export function requireCommands(t: TestContext, ...commands: readonly string[]):
   const missing = commands.filter(command => findCommand(command) === undefined)
   if (missing.length === 0) return true
   const packages = missing.map(command => packageOf[command] ?? command)
-  return refuse(t, `${missing.join(', ')} not found; install ${packages.join(', ')}`)
+  return skipAloud(t, `${missing.join(', ')} not found; install ${packages.join(', ')}`)
 }
 
 /** The same for the rights of root, which daemons and network namespaces need. */
 export function requireRoot(t: TestContext): boolean {
-  return process.getuid?.() === 0 ? true : refuse(t, 'needs root')
+  return process.getuid?.() === 0 ? true : skipAloud(t, 'needs root')
 }
 
-function refuse(t: TestContext, reason: string): false {
+/** Skips the test with its reason on a line of its own, or fails it in CI. */
+export function skipAloud(t: TestContext, reason: string): false {
   if (process.env['CI'] === 'true') throw new Error(`a skip is a failure in CI: ${reason}`)
   process.stderr.write(`\nSKIP ${t.name}: ${reason}\n`)
   t.skip(reason)

@@ -1,9 +1,52 @@
-// ctr images pull --hosts-dir through a dfdaemon, against a containerd of the test's own, cold and warm.
+// ctr images pull through a dfdaemon that hosts.toml names, for the registry or for all of them.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Containerd } from '../harness/container-engines.ts'
 import { requireCommands, requireRoot } from '../harness/packages.ts'
+import { type Lab, type LabImage, registryFor } from './lab.ts'
+import { auths, schemes } from './matrix.ts'
 import { assertColdThroughPantala, assertWarm, repository, startRig, takeLog } from './rig.ts'
+import { type Puller, testRows } from './rows.ts'
+
+testRows('ctr-named', ['containerd', 'ctr'], async lab => {
+  const containerd = await startContainerd(lab)
+  let hosts = ''
+  for (const auth of auths)
+    for (const scheme of schemes) {
+      const registry = registryFor(auth, scheme)
+      const server = `${scheme === 'TLS' ? 'https' : 'http'}://${registry}`
+      hosts = await containerd.writeHosts(registry, lab.host().proxyUrl, server)
+    }
+  return makePuller(containerd, hosts)
+})
+
+testRows('ctr-default', ['containerd', 'ctr'], async lab => {
+  const containerd = await startContainerd(lab)
+  return makePuller(containerd, await containerd.writeHosts('_default', lab.host().proxyUrl))
+})
+
+async function startContainerd(lab: Lab): Promise<Containerd> {
+  const containerd = new Containerd({ SSL_CERT_FILE: lab.files.roots })
+  lab.after(() => containerd.stop())
+  await containerd.start()
+  return containerd
+}
+
+function makePuller(containerd: Containerd, hosts: string): Puller {
+  return {
+    pull: ({ name }, credentials) =>
+      containerd.pull(name, hosts, credentials && `${credentials.user}:${credentials.password}`),
+    identity: async () => (await containerd.content()).filter(Boolean),
+    expected: ({ platform }: LabImage) =>
+      [
+        platform.index!.descriptor.digest,
+        platform.manifest.descriptor.digest,
+        platform.config.digest,
+        ...platform.layers.map(layer => layer.digest),
+      ].sort(),
+    remove: ({ name }) => containerd.ctr('images', 'rm', '--sync', name),
+  }
+}
 
 const needed = ['docker-registry', 'containerd', 'ctr'] as const
 

@@ -1,0 +1,177 @@
+// What the runtimes' tests stand on: docker-registry in every kind, a token server, a look-alike of Docker Hub, and a cluster of real processes.
+import type { TestContext } from 'node:test'
+import { type ClusterHost, LocalCluster } from '../../cli/demo/cluster.ts'
+import { parseMetrics, sumMetric } from '../../cli/demo/metrics-text.ts'
+import { findPlatformImage, type PlatformImage } from '../../cli/demo/oci-layout.ts'
+import { type AccessLine, DockerRegistry, type RegistryAuth } from '../harness/docker-registry.ts'
+import { findLab, type LabFiles, type LabHost, labHosts, requireLab } from '../harness/lab-network.ts'
+import { requireCommands } from '../harness/packages.ts'
+import { makeSmallImage } from '../harness/small-image.ts'
+import { makeTestDirectory } from '../harness/test-directory.ts'
+import { TokenServer } from '../harness/token-server.ts'
+import type { Auth, Scheme } from './matrix.ts'
+
+export interface Credentials {
+  readonly user: string
+  readonly password: string
+}
+
+/** Whom every registry of the lab lets in that asks. */
+export const user: Credentials = { user: 'ann', password: 'looking-glass' }
+export const stranger: Credentials = { user: 'ann', password: 'wrong' }
+/** `user` for an htpasswd file; bcrypt at its lowest cost. */
+const htpasswdLine = 'ann:$2b$04$Qo95Iwb7ok8hWC5y/C7Sju/nLhHxe67W6h7Rmob4Gec866mOESEKW'
+
+export interface LabImage {
+  /** The registry it is pulled from. */
+  readonly registry: string
+  readonly repository: string
+  /** Registry, repository and tag. */
+  readonly name: string
+  readonly platform: PlatformImage
+}
+
+const MiB = 1024 * 1024
+/** A tiny layer, one piece, and two pieces with a short last one. */
+const rowLayerBytes = [2_000, 1.5 * MiB, 5 * MiB + 12_345]
+
+export class Lab {
+  readonly files: LabFiles
+  readonly registries = new Map<string, DockerRegistry>()
+  readonly tokens: TokenServer
+  readonly cluster: LocalCluster
+  readonly #test: TestContext
+  readonly #backDoor = new DockerRegistry()
+
+  private constructor(t: TestContext, files: LabFiles, hosts: number) {
+    this.#test = t
+    this.files = files
+    this.tokens = new TokenServer({
+      host: labHosts['token.lab'],
+      ports: { http: 80, tls: 443 },
+      certificate: files.certificate,
+      key: files.key,
+      users: { [user.user]: user.password },
+      publicPrefixes: ['library/', 'public/'],
+    })
+    this.cluster = new LocalCluster({ hosts, upstreams: () => upstreams(files) })
+  }
+
+  /** Starts all of it and takes it down after the test; undefined if the test was skipped, aloud, for want of something. */
+  static async start(
+    t: TestContext,
+    options: { readonly commands?: readonly string[]; readonly hosts?: number } = {},
+  ): Promise<Lab | undefined> {
+    if (!requireCommands(t, 'docker-registry', ...(options.commands ?? [])) || !requireLab(t))
+      return undefined
+    const lab = new Lab(t, findLab()!, options.hosts ?? 1)
+    t.after(() => lab.#stop())
+    await lab.#backDoor.start()
+    await lab.tokens.start()
+    await Promise.all([...registryKinds(lab.files)].map(kind => lab.#startRegistry(kind)))
+    await lab.cluster.start(AbortSignal.timeout(60_000))
+    return lab
+  }
+
+  async #startRegistry(kind: RegistryKind): Promise<void> {
+    const { name, tls, auth } = kind
+    const registry = new DockerRegistry({
+      host: labHosts[name],
+      port: tls ? 443 : 80,
+      name,
+      storage: this.#backDoor.storage,
+      ...(tls ? { tls: this.files } : {}),
+      ...(auth === undefined ? {} : { auth }),
+    })
+    this.registries.set(name, registry)
+    await registry.start()
+  }
+
+  async #stop(): Promise<void> {
+    if (!this.#test.passed)
+      for (const host of this.cluster.hosts)
+        process.stderr.write(`${host.process.explain(host.name).message}\n`)
+    await this.cluster.stop()
+    await this.tokens.stop()
+    await Promise.all([...this.registries.values(), this.#backDoor].map(registry => registry.stop()))
+  }
+
+  /** Runs after the test, before its directories go. */
+  after(work: () => Promise<unknown>): void {
+    this.#test.after(work)
+  }
+
+  host(number = 0): ClusterHost {
+    return this.cluster.hosts[number]!
+  }
+
+  /** `127.0.0.1:PORT` of a host's proxy. */
+  proxy(number = 0): string {
+    return new URL(this.host(number).proxyUrl).host
+  }
+
+  /** Puts a new image into the registry that is meant; no other repository has its blobs. */
+  async addImage(
+    registry: LabHost | 'docker.io',
+    repository: string,
+    layerBytes: readonly number[] = rowLayerBytes,
+  ): Promise<LabImage> {
+    const directory = await makeTestDirectory(this.#test, 'image')
+    const layout = await makeSmallImage({ directory, seed: `${registry}/${repository}`, layerBytes })
+    await this.#backDoor.push(layout, repository)
+    const platform = findPlatformImage(layout, 'v1', 'amd64')!
+    return { registry, repository, name: `${registry}/${repository}:v1`, platform }
+  }
+
+  /** What a registry was asked since the last look, once it is quiet; its log is empty afterwards. */
+  async takeLog(registry: string): Promise<AccessLine[]> {
+    const found = this.registries.get(registry === 'docker.io' ? 'registry-1.docker.io' : registry)!
+    await found.settle(50)
+    const lines = [...found.log]
+    found.forget()
+    return lines
+  }
+
+  /** Bytes of blobs that a host gave out from what it holds. */
+  async bytesFromCache(number = 0): Promise<number> {
+    const text = await (await fetch(`${this.host(number).adminUrl}/metrics`)).text()
+    return sumMetric(parseMetrics(text), 'pantala_dfdaemon_blob_bytes_total', { from: 'cache' })
+  }
+}
+
+/** The registry that wants to be spoken to so. */
+export function registryFor(auth: Auth, scheme: Scheme): LabHost {
+  return `${auth}-${scheme === 'TLS' ? 'tls' : 'http'}.lab`
+}
+
+interface RegistryKind {
+  readonly name: LabHost
+  readonly tls: boolean
+  readonly auth?: RegistryAuth
+}
+
+function* registryKinds(files: LabFiles): Iterable<RegistryKind> {
+  const token = (scheme: string, service: string): RegistryAuth => ({
+    kind: 'token',
+    realm: `${scheme}://token.lab/token`,
+    service,
+    roots: files.ca,
+  })
+  const basic: RegistryAuth = { kind: 'basic', lines: [htpasswdLine] }
+  yield { name: 'registry-1.docker.io', tls: true, auth: token('https', 'registry.docker.io') }
+  for (const tls of [false, true]) {
+    const end = tls ? 'tls' : 'http'
+    yield { name: `anonymous-${end}.lab`, tls }
+    yield { name: `basic-${end}.lab`, tls, auth: basic }
+    yield { name: `token-${end}.lab`, tls, auth: token(tls ? 'https' : 'http', `token-${end}.lab`) }
+  }
+}
+
+function upstreams(files: LabFiles): Readonly<Record<string, unknown>> {
+  const names = (['anonymous', 'basic', 'token'] as const).flatMap(auth => [
+    [registryFor(auth, 'HTTP'), { insecure: true }] as const,
+    [registryFor(auth, 'TLS'), { caFile: files.ca }] as const,
+  ])
+  const registries = { ...Object.fromEntries(names), 'docker.io': { caFile: files.ca } }
+  return { default: 'docker.io', registries }
+}
