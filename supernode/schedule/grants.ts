@@ -128,8 +128,7 @@ export function decideOwnGrant(
 ): GrantChoice | undefined {
   const { task } = child
   const source = usableSource(task, child)
-  if (source === undefined || ![...child.blocked.keys()].some(host => child.isHopeless(host)))
-    return undefined
+  if (source === undefined || !child.hasHopeless) return undefined
   const lacking: number[] = []
   for (let piece = 0; piece < task.pieces; piece++)
     if (

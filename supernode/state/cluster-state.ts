@@ -19,7 +19,6 @@ export const PARENT_BLOCK_MS: Readonly<Record<ParentFault['fault'], number>> = {
   protocol: 60_000,
   corrupt: Number.POSITIVE_INFINITY,
 }
-const BLOCKED_PER_PEER_MAX = 256
 
 type EventOf<T extends StateEvent['type']> = Extract<StateEvent, { type: T }>
 
@@ -265,8 +264,9 @@ export class ClusterState {
       task.lastFailure = undefined
     }
     const peer = this.#makePeer(host, task)
+    peer.source = host.shareSource(event.source)
+    if (!peer.wants) host.wanting++
     peer.wants = true
-    peer.source = event.source
     peer.registeredAt = event.at
     task.wanting.add(peer)
     this.active.add(task)
@@ -297,7 +297,8 @@ export class ClusterState {
 
   #stopWanting(peer: Peer): void {
     for (const id of [...peer.parents]) this.#unlink(peer, id)
-    peer.blocked.clear()
+    peer.forgetBlocks()
+    if (peer.wants) peer.host.stopWanting()
     peer.wants = false
     peer.source = undefined
     peer.task.wanting.delete(peer)
@@ -309,12 +310,7 @@ export class ClusterState {
     if (child === undefined) return
     this.#unlink(child, event.parent)
     const parent = this.hosts.get(event.parent)
-    if (parent !== undefined) {
-      const faults = (child.blocked.get(parent)?.faults ?? 0) + 1
-      child.blocked.delete(parent)
-      child.blocked.set(parent, { until: event.at + PARENT_BLOCK_MS[event.fault], faults })
-      if (child.blocked.size > BLOCKED_PER_PEER_MAX) child.blocked.delete(child.blocked.keys().next().value!)
-    }
+    if (parent !== undefined) child.block(parent, event.at + PARENT_BLOCK_MS[event.fault])
     if (event.fault === 'corrupt') this.corruptReports.add(event.parent, event.child, event.at)
   }
 

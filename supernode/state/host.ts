@@ -1,9 +1,9 @@
 // What the supernode knows of one connected host.
 import type { Digest } from '../../shared/digest.ts'
-import type { Candidate, HostId } from '../../shared/protocol/messages.ts'
+import type { Candidate, HostId, SourceRef } from '../../shared/protocol/messages.ts'
 import type { HostJoined } from './events.ts'
 import type { Peer } from './peer.ts'
-import type { Task } from './task.ts'
+import { isSameSource, type Task } from './task.ts'
 
 export class Host {
   readonly id: HostId
@@ -19,6 +19,10 @@ export class Host {
   storeBytes = 0
   /** Children the supernode has sent here and that may still be at it. */
   children = 0
+  /** Its peers that want their tasks. */
+  wanting = 0
+  /** What it registered with last, while it wants anything: the layers of an image come with the same long token, kept once. */
+  #source: SourceRef | undefined
   /** Tasks it takes part in or holds in part. */
   readonly peers = new Map<Digest, Peer>()
   /** Tasks it holds whole and takes no other part in; no bit field for these. */
@@ -39,5 +43,17 @@ export class Host {
   /** Upload slots that are taken, by the supernode's count or the host's own, whichever is more. */
   get load(): number {
     return Math.max(this.children, this.slotsBusy)
+  }
+
+  /** The same source as `source`: the one object that others of this host's peers have, if it is the same. */
+  shareSource(source: SourceRef): SourceRef {
+    if (this.#source === undefined || !isSameSource(this.#source, source)) this.#source = source
+    return this.#source
+  }
+
+  /** One of its peers wants its task no more; no credential outlives the last. */
+  stopWanting(): void {
+    this.wanting--
+    if (this.wanting === 0) this.#source = undefined
   }
 }

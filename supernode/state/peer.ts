@@ -7,7 +7,9 @@ import type { Task } from './task.ts'
 /** Faults of one parent after which a child is not made to wait for it. */
 export const FAULTS_MAX = 3
 
-export interface Block {
+const BLOCKED_PER_PEER_MAX = 256
+
+interface Block {
   /** Until when the parent is not given to this child again, ms. */
   readonly until: number
   readonly faults: number
@@ -24,8 +26,8 @@ export class Peer {
   registeredAt = 0
   /** Parents it was given and has not left. */
   readonly parents = new Set<HostId>()
-  /** Hosts it complained of. Keyed by the host's state, so that one that comes back starts afresh. */
-  readonly blocked = new Map<Host, Block>()
+  /** Hosts it complained of; most never do, so there is no map until then. Keyed by the host's state, so that one that comes back starts afresh. */
+  #blocked: Map<Host, Block> | undefined
 
   constructor(host: Host, task: Task) {
     this.host = host
@@ -33,19 +35,41 @@ export class Peer {
     this.have = new Bitfield(task.pieces)
   }
 
+  /** It complained of the parent and is not given it again before `until`, ms. The complaints that are longest past are forgotten first. */
+  block(parent: Host, until: number): void {
+    this.#blocked ??= new Map()
+    const faults = (this.#blocked.get(parent)?.faults ?? 0) + 1
+    this.#blocked.delete(parent)
+    this.#blocked.set(parent, { until, faults })
+    if (this.#blocked.size > BLOCKED_PER_PEER_MAX) this.#blocked.delete(this.#blocked.keys().next().value!)
+  }
+
+  forgetBlocks(): void {
+    this.#blocked = undefined
+  }
+
   isBlocked(parent: Host, now: number): boolean {
-    const block = this.blocked.get(parent)
+    const block = this.#blocked?.get(parent)
     return block !== undefined && now < block.until
   }
 
   /** True if the parent is of no use to this child, however long it waits. */
   isHopeless(parent: Host): boolean {
-    const block = this.blocked.get(parent)
-    return block !== undefined && (block.until === Number.POSITIVE_INFINITY || block.faults >= FAULTS_MAX)
+    const block = this.#blocked?.get(parent)
+    return block !== undefined && isHopeless(block)
+  }
+
+  /** True if some parent is of no use to this child. */
+  get hasHopeless(): boolean {
+    return this.#blocked !== undefined && [...this.#blocked.values()].some(isHopeless)
   }
 
   /** True if it has a grant for pieces that it has not yet. */
   get granted(): boolean {
     return this.task.grants.has(this.host.id)
   }
+}
+
+function isHopeless({ until, faults }: Block): boolean {
+  return until === Number.POSITIVE_INFINITY || faults >= FAULTS_MAX
 }

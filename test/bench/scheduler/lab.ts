@@ -124,7 +124,7 @@ A flush sends the hashes and parents that have gathered for 5 ms or more; a swee
 |---|---|---|---|---|
 ${weights.map(one => `| ${count(one.hosts)} | ${bytes(one.bytesPerHost)} | ${bytes(one.bytesPerPeer)} | ${bytes(one.bytesPerPeerBeyondBits)} | ${bytes(one.bytesPerHeldBlob)} |`).join('\n')}
 
-A peer is one host's part in one running pull of a layer, registered with a token of 900 characters and given its parents. Heap and typed arrays after a collection.
+A peer is one host's part in one running pull of a layer, registered with its host's own token of 900 characters and given its parents; a host pulls ten layers. Heap and typed arrays after a collection.
 `
 }
 

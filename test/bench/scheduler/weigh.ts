@@ -43,12 +43,10 @@ export function weigh(hosts: number): WeightFigures {
   for (const { digest, size, pieces } of layers) {
     const half = new Bitfield(pieces)
     for (let piece = 0; piece < pieces; piece += 2) half.add(piece)
-    const source = {
-      registry: 'registry.example',
-      repository: 'team/application',
-      authorization: `Bearer ${'x'.repeat(900)}`,
-    }
     for (const id of ids) {
+      // A token of its own for each host, as registries give them.
+      const authorization = `Bearer ${id.padEnd(900, 'x')}`
+      const source = { registry: 'registry.example', repository: 'team/application', authorization }
       probe.say(id, { type: 'register', id: 1, digest, size, source, have: half.bytes }, 1)
       probe.takeSaid()
     }
