@@ -27,7 +27,7 @@ test('another token is not taken for the same, and none is kept after the last p
   assert.equal(story.state.tasks.get(digest)!.peers.get('h1')!.source!.authorization, 'Bearer token')
   assert.equal(story.state.tasks.get(other)!.peers.get('h1')!.source!.authorization, 'Bearer other')
   assert.equal(host.wanting, 2)
-  for (const of of [digest, other]) story.say('h1', { type: 'finish', digest: of, outcome: 'left' })
+  for (const one of [digest, other]) story.say('h1', { type: 'finish', digest: one, outcome: 'left' })
   assert.equal(host.wanting, 0)
   const fresh = source()
   assert.equal(host.shareSource(fresh), fresh, 'the former object was let go')
