@@ -8,6 +8,7 @@ import { addConfigCommand } from './commands/config.ts'
 import { addDemoCommand } from './commands/demo.ts'
 import { addPullCommand } from './commands/pull.ts'
 import { addServiceCommands } from './commands/services.ts'
+import { addSetupCommand } from './commands/setup.ts'
 import { addStatusCommand } from './commands/status.ts'
 
 /** How long what a command left behind may keep the process, in ms. */
@@ -19,6 +20,7 @@ Examples:
   pantala supernode --cluster.secret-file secret   the service that decides
   pantala dfdaemon --config dfdaemon.yaml          the service on every host
   pantala pull team/app:1.0                        pull through this host's dfdaemon and check every digest
+  pantala setup containerd --dry-run               what containerd's configuration would become
   pantala status --watch                           hosts, tasks and what the registry was spared
 
 Exit codes: 0 done, 1 failed, 2 wrong use. PANTALA_DEBUG=1 shows where an error came from.`
@@ -41,6 +43,7 @@ async function main(words: string[]): Promise<number> {
     addDemoCommand,
     addServiceCommands,
     addPullCommand,
+    addSetupCommand,
     addStatusCommand,
     addConfigCommand,
   ]) {
