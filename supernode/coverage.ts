@@ -1,8 +1,15 @@
 // Keeps every piece of an active task with a holder or a grantee: carries out what the grant decider says.
 import { clipDetail } from '../shared/protocol/limits.ts'
+import type { PieceRun } from '../shared/protocol/messages.ts'
 import type { Outbox } from './outbox.ts'
 import type { Pushes } from './pushes.ts'
-import { decideGrants, decideOwnGrant, type GrantChoice, type GrantDecision } from './schedule/grants.ts'
+import {
+  decideGrants,
+  decideOwnGrant,
+  findHastening,
+  type GrantChoice,
+  type GrantDecision,
+} from './schedule/grants.ts'
 import type { ClusterState } from './state/cluster-state.ts'
 import type { StateEvent } from './state/events.ts'
 import type { Peer } from './state/peer.ts'
@@ -49,15 +56,25 @@ export class Coverage {
     this.#send(child.task, own)
   }
 
-  #enter(task: Task, { host, source, runs }: GrantChoice, now: number): void {
+  /** Tells those who were granted what readers now wait for to fetch it first. */
+  hasten(task: Task, urgent: readonly PieceRun[], now: number): void {
+    for (const choice of findHastening(this.#components.state, task, urgent)) {
+      this.#enter(task, choice, now)
+      this.#send(task, choice)
+    }
+  }
+
+  #enter(task: Task, { host, source, runs, urgent }: GrantChoice, now: number): void {
     const { apply, pushes } = this.#components
-    apply({ type: 'granted', host: host.id, digest: task.digest, source, runs, at: now })
+    const { digest } = task
+    apply({ type: 'granted', host: host.id, digest, source, runs, ...(urgent ? { urgent } : {}), at: now })
     pushes.markFresh(task)
   }
 
-  #send(task: Task, { host, source, runs }: GrantChoice): void {
+  #send(task: Task, { host, source, runs, urgent }: GrantChoice): void {
     const { digest, size, pieceSize } = task
-    this.#components.outbox.send(host.id, { type: 'grant', digest, size, pieceSize, source, runs })
+    const grant = { type: 'grant', digest, size, pieceSize, source, runs } as const
+    this.#components.outbox.send(host.id, urgent ? { ...grant, urgent } : grant)
   }
 
   #fail(task: Task, code: string, detail: string): void {

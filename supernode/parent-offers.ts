@@ -1,12 +1,13 @@
 // Gives children their parents: carries out what the candidate decider says.
-
-import type { HostId } from '../shared/protocol/messages.ts'
+import { Bitfield } from '../shared/bitfield.ts'
+import type { HostId, PieceRun } from '../shared/protocol/messages.ts'
 import type { Outbox } from './outbox.ts'
 import { chooseParents, hasUsefulParent } from './schedule/candidates.ts'
 import type { ClusterState } from './state/cluster-state.ts'
 import type { StateEvent } from './state/events.ts'
 import type { Host } from './state/host.ts'
 import type { Peer } from './state/peer.ts'
+import { piecesOf } from './state/wishes.ts'
 
 /** Parents in the first answer, and up to which a child is given more as holders appear. */
 export const PARENTS_FIRST = 4
@@ -30,9 +31,9 @@ export class ParentOffers {
   }
 
   /** Chooses parents and enters them in the state. */
-  link(child: Peer, now: number, count: number, overCap = false): Host[] {
+  link(child: Peer, now: number, count: number, overCap = false, pieces?: Bitfield): Host[] {
     const { state, random, apply } = this.#components
-    const parents = chooseParents(state, child, { now, random, count, overCap })
+    const parents = chooseParents(state, child, { now, random, count, overCap, pieces })
     if (parents.length > 0)
       apply({
         type: 'linked',
@@ -44,9 +45,16 @@ export class ParentOffers {
   }
 
   /** Chooses parents and tells the child, and which to leave; says nothing where there is nothing to say. */
-  offer(child: Peer, now: number, count: number, drop: readonly HostId[] = [], overCap = false): void {
+  offer(
+    child: Peer,
+    now: number,
+    count: number,
+    drop: readonly HostId[] = [],
+    overCap = false,
+    pieces?: Bitfield,
+  ): void {
     const room = PARENTS_MAX - child.parents.size
-    const parents = this.link(child, now, Math.min(count, room), overCap)
+    const parents = this.link(child, now, Math.min(count, room), overCap, pieces)
     if (parents.length === 0 && drop.length === 0) return
     this.#components.outbox.send(child.host.id, {
       type: 'parents',
@@ -58,8 +66,16 @@ export class ParentOffers {
 
   /** Gives a child that has fewer than `count` parents more. */
   fillUp(child: Peer, now: number, count = PARENTS_FIRST): void {
-    if (child.have.isFull || child.parents.size >= count) return
+    if (child.isSated || child.parents.size >= count) return
     this.offer(child, now, count - child.parents.size)
+  }
+
+  /** A child that waits for these pieces, and whose parents have none of them, gets one that has; at its limit it leaves two others. */
+  offerUrgent(child: Peer, now: number, urgent: readonly PieceRun[]): void {
+    const pieces = new Bitfield(child.task.pieces)
+    for (const piece of piecesOf(urgent, pieces.length)) pieces.add(piece)
+    if (child.isSated || hasUsefulParent(this.#components.state, child, pieces)) return
+    this.offer(child, now, 2, this.#makeRoom(child), false, pieces)
   }
 
   /**
@@ -67,12 +83,22 @@ export class ParentOffers {
    * True if it was in that state.
    */
   helpStuck(child: Peer, now: number): boolean {
-    const { state, apply } = this.#components
-    if (!child.wants || child.have.isFull || child.granted || hasUsefulParent(state, child)) return false
-    const drop = child.parents.size >= PARENTS_MAX ? [...child.parents].slice(0, 2) : []
-    if (drop.length > 0)
-      apply({ type: 'unlinked', child: child.host.id, digest: child.task.digest, parents: drop })
-    this.offer(child, now, 2, drop, now - child.registeredAt > OVER_CAP_AFTER_MS)
+    const { state } = this.#components
+    if (!child.wants || child.isSated || child.granted || hasUsefulParent(state, child)) return false
+    this.offer(child, now, 2, this.#makeRoom(child), now - child.registeredAt > OVER_CAP_AFTER_MS)
     return true
+  }
+
+  /** Takes two parents from a child at its limit. */
+  #makeRoom(child: Peer): HostId[] {
+    if (child.parents.size < PARENTS_MAX) return []
+    const drop = [...child.parents].slice(0, 2)
+    this.#components.apply({
+      type: 'unlinked',
+      child: child.host.id,
+      digest: child.task.digest,
+      parents: drop,
+    })
+    return drop
   }
 }

@@ -10,8 +10,10 @@ import type {
   HostId,
   HostMessage,
   ParentFault,
+  PieceRun,
   Register,
   Report,
+  Want,
 } from '../shared/protocol/messages.ts'
 import { Coverage } from './coverage.ts'
 import { HOST_HELD_MAX, HOST_PEERS_MAX, LOST_GRACE_MS, RESETS_MAX, TASKS_MAX } from './limits.ts'
@@ -23,6 +25,7 @@ import { chooseNeighbours } from './schedule/neighbours.ts'
 import type { ClusterState } from './state/cluster-state.ts'
 import type { StateEvent } from './state/events.ts'
 import type { Host } from './state/host.ts'
+import type { Peer } from './state/peer.ts'
 import type { Task } from './state/task.ts'
 import { Sweeper } from './sweeper.ts'
 
@@ -144,6 +147,9 @@ export class Scheduler {
       case 'register':
         this.#register(host, message, now)
         return
+      case 'want':
+        this.#takeWant(host, message, now)
+        return
       case 'report':
         this.#takeReport(host, message, now)
         return
@@ -253,6 +259,9 @@ export class Scheduler {
     const believed = !this.#state.corruptReports.isQuarantined(host.id, now)
     const bits = believed && have?.byteLength === task.hashed.bytes.byteLength ? have : undefined
     this.#apply({ type: 'registered', host: host.id, digest, source, have: bits, at: now })
+    const { urgent, partial = false } = message
+    if (partial || urgent !== undefined)
+      this.#apply({ type: 'wanted', host: host.id, digest, urgent: urgent ?? [], partial })
     const child = task.peers.get(host.id)!
     const decision = this.#coverage.decide(task, now)
     const parents = this.#offers.link(child, now, PARENTS_FIRST)
@@ -266,6 +275,23 @@ export class Scheduler {
       parents: parents.map(parent => parent.candidate),
     })
     this.#coverage.announce(task, decision)
+    if (urgent !== undefined) this.#speedUp(child, urgent, now)
+  }
+
+  #takeWant(host: Host, { digest, urgent, partial }: Want, now: number): void {
+    const task = this.#state.tasks.get(digest)
+    const child = task?.peers.get(host.id)
+    if (task === undefined || !child?.wants) return
+    this.#apply({ type: 'wanted', host: host.id, digest, urgent, partial })
+    this.#coverage.cover(task, now)
+    if (child.wants) this.#speedUp(child, urgent, now)
+  }
+
+  /** Brings a child to pieces its readers wait for: those who fetch them go for them first, and one who has some becomes a parent. */
+  #speedUp(child: Peer, urgent: readonly PieceRun[], now: number): void {
+    if (urgent.length === 0) return
+    this.#coverage.hasten(child.task, urgent, now)
+    this.#offers.offerUrgent(child, now, urgent)
   }
 
   #refuse(host: Host, id: number, detail: string): void {

@@ -25,7 +25,7 @@ import { PendingRequests } from './pending-requests.ts'
 import { reconnectDelayMs } from './reconnect.ts'
 import { fitsRequest } from './registered-check.ts'
 import { ReportBatch, type ReportFacts } from './report-batch.ts'
-import type { RegisterRequest, SchedulerClient, TaskListener } from './scheduler-client.ts'
+import type { RegisterRequest, SchedulerClient, TaskListener, Wish } from './scheduler-client.ts'
 import { SupernodeStream, toError } from './supernode-stream.ts'
 
 /** Reports gather for this long, in ms. */
@@ -149,6 +149,10 @@ export class Libp2pSchedulerClient implements SchedulerClient {
     this.#reportTimer ??= this.#components.clock.after(REPORT_MS, () => this.#flushReports())
   }
 
+  want(digest: Digest, wish: Wish): void {
+    this.#tell({ type: 'want', digest, ...wish })
+  }
+
   parentFault(fault: Omit<ParentFault, 'type'>): void {
     this.#tell({ type: 'parent-fault', ...fault })
   }
@@ -184,7 +188,7 @@ export class Libp2pSchedulerClient implements SchedulerClient {
     const { digest, size, source } = request
     const timeoutMs = size <= SMALL_REGISTER_BYTES_MAX ? REQUEST_TIMEOUT_MS : REGISTER_TIMEOUT_MS
     const answer = await this.#ask(
-      id => ({ type: 'register', id, digest, size, source, have: request.have() }),
+      id => ({ type: 'register', id, digest, size, source, have: request.have(), ...request.wish?.() }),
       timeoutMs,
       signal,
     )

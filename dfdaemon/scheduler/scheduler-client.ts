@@ -12,6 +12,7 @@ import type {
   Relayed,
   Report,
   SourceRef,
+  Want,
 } from '../../shared/protocol/messages.ts'
 
 /** Pushes for one task; called while the host is registered for it. Never called synchronously from a method of the client. */
@@ -32,7 +33,12 @@ export interface RegisterRequest {
   readonly source: SourceRef
   /** Bits of the pieces held now; asked again at each re-register. */
   have(): Uint8Array | undefined
+  /** What readers wait for now; asked again at each re-register. Absent: all pieces, none before others. */
+  wish?(): Wish | undefined
 }
+
+/** Which pieces are wanted before others; `partial`: only those. */
+export type Wish = Pick<Want, 'urgent' | 'partial'>
 
 export interface SchedulerClient {
   /** True while the schedule stream is up and welcomed. */
@@ -49,6 +55,8 @@ export interface SchedulerClient {
 
   /** Queued and sent in batches (some ms); dropped while the supernode is away, since an announce follows when it is back. */
   report(report: Omit<Report, 'type' | 'slotsBusy'>): void
+  /** Readers wait for more pieces of a task that is registered; dropped while the supernode is away. */
+  want(digest: Digest, wish: Wish): void
   parentFault(fault: Omit<ParentFault, 'type'>): void
   finish(digest: Digest, outcome: Finish['outcome']): void
   grantFailed(digest: Digest, runs: readonly PieceRun[], error: Error): void

@@ -125,7 +125,17 @@ const hostMessages: Table<HostMessage> = {
     holdings: list(holding, HOLDINGS_PER_ANNOUNCE_MAX),
     last: flag,
   }),
-  register: record({ type: word('register'), id: requestId, digest, size, source, have: optional(bits) }),
+  register: record({
+    type: word('register'),
+    id: requestId,
+    digest,
+    size,
+    source,
+    have: optional(bits),
+    urgent: optional(runs),
+    partial: optional(flag),
+  }),
+  want: record({ type: word('want'), digest, urgent: runs, partial: flag }),
   report: record<Report>(
     {
       type: word('report'),
@@ -197,7 +207,10 @@ const supernodeMessages: Table<SupernodeMessage> = {
     parents: list(candidate, CANDIDATES_MAX),
     drop: list(hostId, CANDIDATES_MAX),
   }),
-  grant: record<Grant>({ type: word('grant'), digest, size, pieceSize, source, runs }, checkGeometry),
+  grant: record<Grant>(
+    { type: word('grant'), digest, size, pieceSize, source, runs, urgent: optional(flag) },
+    checkGeometry,
+  ),
   'task-failed': record({ type: word('task-failed'), digest, code, detail, challenge }),
   'task-reset': record({ type: word('task-reset'), digest }),
   relayed: record({

@@ -69,6 +69,18 @@ export interface Register {
   readonly source: SourceRef
   /** Pieces already held, verified. */
   readonly have?: Uint8Array
+  /** Pieces that its readers wait for: to be had before others. */
+  readonly urgent?: readonly PieceRun[]
+  /** True if nothing but the urgent pieces is wanted. */
+  readonly partial?: boolean
+}
+
+/** More pieces that readers wait for. `partial` as in `register`; once it was false, it stays so until the session is over. */
+export interface Want {
+  readonly type: 'want'
+  readonly digest: Digest
+  readonly urgent: readonly PieceRun[]
+  readonly partial: boolean
 }
 
 /** Pieces that landed since the last report, batched. `hashes` (32 bytes each, same order) is there if they were cut from the source. */
@@ -150,6 +162,7 @@ export type HostMessage =
   | Hello
   | Announce
   | Register
+  | Want
   | Report
   | ParentFault
   | Finish
@@ -214,6 +227,8 @@ export interface Grant {
   readonly pieceSize: number
   readonly source: SourceRef
   readonly runs: readonly PieceRun[]
+  /** True if readers wait for these: they go before all that was granted earlier, and may be a part of it. */
+  readonly urgent?: boolean
 }
 
 /** The task cannot be had (the source refused, say). Ends the sessions of the task. */

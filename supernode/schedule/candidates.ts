@@ -1,5 +1,5 @@
 // Which parents a child is given: a pure choice among hosts that have something it lacks. The cap on children spreads the load.
-
+import type { Bitfield } from '../../shared/bitfield.ts'
 import type { ClusterState } from '../state/cluster-state.ts'
 import type { Host } from '../state/host.ts'
 import type { Peer } from '../state/peer.ts'
@@ -16,6 +16,8 @@ export interface Choice {
   readonly count: number
   /** Also hosts at their cap, for a child that would otherwise wait for nothing. */
   readonly overCap?: boolean
+  /** Only hosts that can give one of these pieces; absent: of those that the child wants. */
+  readonly pieces?: Bitfield
 }
 
 /**
@@ -28,37 +30,64 @@ export function chooseParents(state: ClusterState, child: Peer, choice: Choice):
   const { task } = child
   const { now, random } = choice
   const scored: { host: Host; cost: number }[] = []
+  const pieces = choice.pieces ?? wantedPieces(child)
+  const looked = new Set<Host>()
   const consider = (host: Host) => {
+    if (looked.has(host)) return
+    looked.add(host)
     if (host === child.host || child.parents.has(host.id) || host.uploadSlots === 0) return
     if (choice.overCap !== true && host.load >= host.uploadSlots) return
     if (child.isBlocked(host, now) || state.corruptReports.isQuarantined(host.id, now)) return
     scored.push({ host, cost: costOf(host, child.host) + random() * 0.01 })
   }
-  if (!child.have.isFull) {
+  if (!child.isSated) {
     for (const host of task.full.sample(SAMPLE_MAX, random)) consider(host)
-    for (const peer of task.offering.sample(SAMPLE_MAX, random)) if (canGive(peer, child)) consider(peer.host)
+    for (const peer of task.offering.sample(SAMPLE_MAX, random))
+      if (canGive(peer, child, pieces)) consider(peer.host)
+    // Few hosts hold a few pieces, and a sample may miss them; what was asked of the source for somebody, a seed holds.
+    if (pieces !== undefined) {
+      for (const host of state.seeds) {
+        const peer = task.peers.get(host.id)
+        if (peer !== undefined && canGive(peer, child, pieces)) consider(host)
+      }
+    }
   }
   scored.sort((a, b) => a.cost - b.cost)
   return scored.slice(0, choice.count).map(({ host }) => host)
 }
 
-/** True if `parent` has a grant, or a piece that `child` lacks. */
-export function canGive(parent: Peer, child: Peer): boolean {
-  if (parent.granted) return true
-  const theirs = parent.have.bytes
-  const ours = child.have.bytes
-  for (let index = 0; index < theirs.length; index++) if ((theirs[index]! & ~ours[index]!) !== 0) return true
+/** True if `parent` has a grant, or a piece that `child` lacks; with `pieces` only those count. */
+export function canGive(parent: Peer, child: Peer, pieces?: Bitfield): boolean {
+  const granted = parent.task.grants.get(parent.host.id)?.pieces
+  if (granted !== undefined && (pieces === undefined || overlaps(granted, child.have, pieces))) return true
+  return overlaps(parent.have, child.have, pieces)
+}
+
+/** True if `theirs` has a piece that `ours` lacks; with `pieces` only those count. */
+function overlaps(theirs: Bitfield, ours: Bitfield, pieces: Bitfield | undefined): boolean {
+  const [offered, held, counted] = [theirs.bytes, ours.bytes, pieces?.bytes]
+  for (let index = 0; index < offered.length; index++)
+    if ((offered[index]! & ~held[index]! & (counted?.[index] ?? 0xff)) !== 0) return true
   return false
 }
 
-/** True if one of the parents the child was given can give it something. */
-export function hasUsefulParent(state: ClusterState, child: Peer): boolean {
+/** The only pieces that the child wants; undefined: all. */
+function wantedPieces(child: Peer): Bitfield | undefined {
+  return child.partial ? child.urgent : undefined
+}
+
+/** True if one of the parents the child was given can give it something; with `pieces`, one of those. */
+export function hasUsefulParent(
+  state: ClusterState,
+  child: Peer,
+  pieces: Bitfield | undefined = wantedPieces(child),
+): boolean {
   for (const id of child.parents) {
     const host = state.hosts.get(id)
     if (host === undefined) continue
     if (host.full.has(child.task)) return true
     const peer = child.task.peers.get(id)
-    if (peer !== undefined && canGive(peer, child)) return true
+    if (peer !== undefined && canGive(peer, child, pieces)) return true
   }
   return false
 }

@@ -5,7 +5,8 @@ import { orderByRendezvous } from '../../shared/rendezvous.ts'
 import type { ClusterState } from '../state/cluster-state.ts'
 import type { Host } from '../state/host.ts'
 import type { Peer } from '../state/peer.ts'
-import { isSameSource, type Task } from '../state/task.ts'
+import { isSameSource, type LiveGrant, type Task } from '../state/task.ts'
+import { piecesOf } from '../state/wishes.ts'
 import { splitPieces, toRuns } from './runs.ts'
 import { remainingBytes } from './source-budget.ts'
 
@@ -18,6 +19,8 @@ export interface GrantChoice {
   readonly host: Host
   readonly source: SourceRef
   readonly runs: readonly PieceRun[]
+  /** Readers wait for these: to be fetched before all else. */
+  readonly urgent: boolean
 }
 
 export type GrantDecision =
@@ -25,12 +28,14 @@ export type GrantDecision =
   /** Nobody can fetch what is missing: the task fails for all who want it. */
   | { readonly kind: 'fail'; readonly code: string; readonly detail: string }
 
-/** Pieces that no live host offers and none fetches, in rising order. */
+/** Pieces that are wanted, that no live host offers and none fetches, in rising order. */
 export function findMissing(task: Task, now: number): number[] {
   if (now < task.settleUntil) return []
   const missing: number[] = []
   const inGrace = now < task.graceUntil ? task.graced : undefined
+  const isWhole = task.isWantedWhole
   for (let piece = 0; piece < task.pieces; piece++) {
+    if (!isWhole && task.urgent?.has(piece) !== true) continue
     if (task.isAvailable(piece) || inGrace?.has(piece)) continue
     if (task.granteeOf(piece) === undefined) missing.push(piece)
   }
@@ -44,16 +49,43 @@ export function decideGrants(state: ClusterState, task: Task, now: number, ratio
   if (missing.length === 0) return { kind: 'grant', grants: [] }
   const fetchers = findFetchers(state, task, now)
   if (fetchers.length === 0) return failure(task)
-  const affordable = takeAffordable(task, missing, ratio)
+  const urgent = missing.filter(piece => task.urgent?.has(piece))
+  const others = urgent.length === 0 ? missing : missing.filter(piece => !task.urgent!.has(piece))
+  const affordable = takeAffordable(task, [...urgent, ...others], ratio)
   if (affordable.length === 0) {
     if (task.grants.size > 0) return { kind: 'grant', grants: [] }
     return { kind: 'fail', code: 'SOURCE_BUDGET_SPENT', detail: `${task.sourceBytes} bytes were fetched` }
   }
-  const shares = splitPieces(affordable, fetchers.length)
+  const share = (pieces: readonly number[], isUrgent: boolean): GrantChoice[] =>
+    splitPieces(pieces, fetchers.length).map((part, index) => ({
+      ...fetchers[index]!,
+      runs: toRuns(part),
+      urgent: isUrgent,
+    }))
   return {
     kind: 'grant',
-    grants: shares.map((pieces, index) => ({ ...fetchers[index]!, runs: toRuns(pieces) })),
+    grants: [
+      ...share(affordable.slice(0, urgent.length), true),
+      ...share(affordable.slice(urgent.length), false),
+    ],
   }
+}
+
+/** Of pieces that readers wait for, those that a host was granted earlier and not yet told to fetch first; by grant. */
+export function findHastening(state: ClusterState, task: Task, urgent: readonly PieceRun[]): GrantChoice[] {
+  const found = new Map<LiveGrant, number[]>()
+  for (const piece of piecesOf(urgent, task.pieces)) {
+    const grant = task.isAvailable(piece) ? undefined : task.grantOf(piece)
+    if (grant === undefined || grant.hastened.has(piece)) continue
+    const pieces = found.get(grant)
+    if (pieces === undefined) found.set(grant, [piece])
+    else pieces.push(piece)
+  }
+  return [...found].flatMap(([{ host: id, source }, pieces]) => {
+    const host = state.hosts.get(id)
+    const runs = toRuns([...new Set(pieces)].sort((a, b) => a - b))
+    return host === undefined ? [] : [{ host, source, runs, urgent: true }]
+  })
 }
 
 /**
@@ -132,6 +164,7 @@ export function decideOwnGrant(
   const lacking: number[] = []
   for (let piece = 0; piece < task.pieces; piece++)
     if (
+      child.wantsPiece(piece) &&
       !child.have.has(piece) &&
       !hasHopefulHolder(state, child, piece) &&
       !isGrantedElsewhere(task, child, piece)
@@ -141,7 +174,7 @@ export function decideOwnGrant(
   if (affordable.length === 0 || (task.failures.get(child.host.id) ?? 0) >= HOST_FAILURES_MAX)
     return undefined
   if (findMissing(task, now).length > 0) return undefined
-  return { host: child.host, source, runs: toRuns(affordable) }
+  return { host: child.host, source, runs: toRuns(affordable), urgent: false }
 }
 
 function hasHopefulHolder(state: ClusterState, child: Peer, piece: number): boolean {

@@ -10,6 +10,7 @@ import { Host } from './host.ts'
 import { Peer } from './peer.ts'
 import { SampleSet } from './sample-set.ts'
 import { isSameSource, Task } from './task.ts'
+import { addWishes, dropWishes, piecesOf } from './wishes.ts'
 
 /** How long a child is not given a parent again after a fault, in ms. */
 export const PARENT_BLOCK_MS: Readonly<Record<ParentFault['fault'], number>> = {
@@ -85,6 +86,11 @@ export class ClusterState {
       case 'registered':
         this.#register(event)
         return
+      case 'wanted': {
+        const peer = this.#peer(event.host, event.digest)
+        if (peer?.wants) addWishes(peer, event)
+        return
+      }
       case 'pieces-landed':
         this.#landPieces(event)
         return
@@ -303,6 +309,7 @@ export class ClusterState {
     peer.source = undefined
     peer.task.wanting.delete(peer)
     if (peer.task.wanting.size === 0) this.active.delete(peer.task)
+    dropWishes(peer)
   }
 
   #faultParent(event: EventOf<'parent-faulted'>): void {
@@ -325,12 +332,15 @@ export class ClusterState {
         host: host.id,
         source: event.source,
         pieces: new Bitfield(task.pieces),
+        hastened: new Bitfield(task.pieces),
         progressAt: event.at,
       }
       task.grants.set(host.id, grant)
     }
-    for (const run of event.runs)
-      for (let piece = run.first; piece < run.first + run.count; piece++) grant.pieces.add(piece)
+    for (const piece of piecesOf(event.runs, task.pieces)) {
+      grant.pieces.add(piece)
+      if (event.urgent) grant.hastened.add(piece)
+    }
     task.offering.add(peer)
   }
 
@@ -340,8 +350,7 @@ export class ClusterState {
     if (task === undefined || grant === undefined) return
     if (event.runs === undefined) task.grants.delete(event.host)
     else {
-      for (const run of event.runs)
-        for (let piece = run.first; piece < run.first + run.count; piece++) grant.pieces.remove(piece)
+      for (const piece of piecesOf(event.runs, task.pieces)) grant.pieces.remove(piece)
       if (grant.pieces.count === 0) task.grants.delete(event.host)
     }
     if (event.failure !== undefined) {

@@ -38,6 +38,14 @@ export type StateEvent =
       readonly have?: Uint8Array
       readonly at: number
     }
+  /** Readers of the host wait for these pieces; `partial`: it wants no others. */
+  | {
+      readonly type: 'wanted'
+      readonly host: HostId
+      readonly digest: Digest
+      readonly urgent: readonly PieceRun[]
+      readonly partial: boolean
+    }
   | {
       readonly type: 'pieces-landed'
       readonly host: HostId
@@ -72,6 +80,8 @@ export type StateEvent =
       readonly digest: Digest
       readonly source: SourceRef
       readonly runs: readonly PieceRun[]
+      /** Told to fetch these before others; they may be granted already. */
+      readonly urgent?: boolean
       readonly at: number
     }
   | GrantEnded

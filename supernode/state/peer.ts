@@ -23,6 +23,10 @@ export class Peer {
   wants = false
   /** What it registered with, credentials included; memory only. */
   source: SourceRef | undefined
+  /** True if it wants only the urgent pieces. */
+  partial = false
+  /** Pieces that its readers wait for, or waited for, since it registered; undefined until some were named. */
+  urgent: Bitfield | undefined
   registeredAt = 0
   /** Parents it was given and has not left. */
   readonly parents = new Set<HostId>()
@@ -64,6 +68,17 @@ export class Peer {
     return this.#blocked !== undefined && [...this.#blocked.values()].some(isHopeless)
   }
 
+  /** True if it wants the piece, held or not. */
+  wantsPiece(piece: number): boolean {
+    return !this.partial || this.urgent?.has(piece) === true
+  }
+
+  /** True if it holds all that it wants. */
+  get isSated(): boolean {
+    if (this.have.isFull) return true
+    return this.partial && !hasMore(this.urgent, this.have)
+  }
+
   /** True if it has a grant for pieces that it has not yet. */
   get granted(): boolean {
     return this.task.grants.has(this.host.id)
@@ -72,4 +87,9 @@ export class Peer {
 
 function isHopeless({ until, faults }: Block): boolean {
   return until === Number.POSITIVE_INFINITY || faults >= FAULTS_MAX
+}
+
+/** True if `wanted` names a piece that `held` lacks. */
+function hasMore(wanted: Bitfield | undefined, held: Bitfield): boolean {
+  return wanted?.bytes.some((byte, index) => (byte & ~held.bytes[index]!) !== 0) === true
 }

@@ -13,6 +13,8 @@ export interface LiveGrant {
   readonly source: SourceRef
   /** Granted and not landed. */
   readonly pieces: Bitfield
+  /** Those of them that the host was told to fetch before others. */
+  readonly hastened: Bitfield
   progressAt: number
 }
 
@@ -47,6 +49,8 @@ export class Task implements Geometry {
   /** Peers that hold a piece or have a grant. */
   readonly offering = new SampleSet<Peer>()
   readonly wanting = new Set<Peer>()
+  /** Pieces that readers waited for in this episode; undefined if none were named. Never shrinks: who named one may want it again. */
+  urgent: Bitfield | undefined
   /** How many peers hold each piece, full holders not counted; undefined until the first does. */
   copies: Uint32Array | undefined
 
@@ -83,8 +87,18 @@ export class Task implements Geometry {
   }
 
   granteeOf(piece: number): HostId | undefined {
-    for (const grant of this.grants.values()) if (grant.pieces.has(piece)) return grant.host
+    return this.grantOf(piece)?.host
+  }
+
+  grantOf(piece: number): LiveGrant | undefined {
+    for (const grant of this.grants.values()) if (grant.pieces.has(piece)) return grant
     return undefined
+  }
+
+  /** True if some peer wants every piece. */
+  get isWantedWhole(): boolean {
+    for (const peer of this.wanting) if (!peer.partial) return true
+    return false
   }
 
   hashOf(piece: number): Uint8Array | undefined {

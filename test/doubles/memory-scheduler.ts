@@ -3,6 +3,7 @@ import type {
   RegisterRequest,
   SchedulerClient,
   TaskListener,
+  Wish,
 } from '../../dfdaemon/scheduler/scheduler-client.ts'
 import { Bitfield } from '../../shared/bitfield.ts'
 import type { Digest } from '../../shared/digest.ts'
@@ -28,6 +29,7 @@ export type RelayAnswer = (request: Omit<Relay, 'type' | 'id'>) => Relayed | Err
 export type ToldMessage =
   | { readonly told: 'register'; readonly request: RegisterRequest }
   | ({ readonly told: 'report' } & Omit<Report, 'type' | 'slotsBusy'>)
+  | ({ readonly told: 'want'; readonly digest: Digest } & Wish)
   | ({ readonly told: 'parent-fault' } & Omit<ParentFault, 'type'>)
   | { readonly told: 'finish'; readonly digest: Digest; readonly outcome: Finish['outcome'] }
   | {
@@ -66,6 +68,10 @@ export class MemoryScheduler implements SchedulerClient {
 
   report(report: Omit<Report, 'type' | 'slotsBusy'>): void {
     if (this.connected) this.told.push({ told: 'report', ...report })
+  }
+
+  want(digest: Digest, wish: Wish): void {
+    if (this.connected) this.told.push({ told: 'want', digest, ...wish })
   }
 
   parentFault(fault: Omit<ParentFault, 'type'>): void {

@@ -14,6 +14,8 @@ interface SimHost {
   readonly have: Set<number>
   readonly grant: Set<number>
   readonly parents: Set<HostId>
+  /** The only pieces it wants; undefined: all. */
+  only: Set<number> | undefined
   ended: 'done' | 'failed' | undefined
   wants: boolean
 }
@@ -66,18 +68,48 @@ class SimSwarm {
   }
 
   join(seed: boolean): void {
+    const host = this.enter(seed)
+    if (!seed) this.register(host.id)
+  }
+
+  /** A host that wants nothing yet. */
+  enter(seed: boolean): SimHost {
     const id = `${seed ? 'seed' : 'h'}${this.hosts.size}-${this.story.events.length}`
     const slots = 1 + Math.floor(this.#next() * 4)
-    this.hosts.set(id, {
+    const host: SimHost = {
       id,
       have: new Set(),
       grant: new Set(),
       parents: new Set(),
+      only: undefined,
       ended: undefined,
       wants: false,
-    })
+    }
+    this.hosts.set(id, host)
     this.story.join(id, { seed, slots })
-    if (!seed) this.register(id)
+    return host
+  }
+
+  /** Half of the readers of ranges want the rest, too. */
+  joinRange(partial = this.#next() < 0.5): SimHost {
+    const host = this.enter(false)
+    const urgent = this.#randomRun()
+    if (partial) host.only = new Set(piecesOf([urgent]))
+    host.wants = true
+    this.story.register(host.id, { have: [], urgent: [urgent], partial })
+    return host
+  }
+
+  /** A reader of a running host asks for more. */
+  want(host: SimHost): void {
+    const urgent = this.#randomRun()
+    for (const piece of piecesOf([urgent])) host.only?.add(piece)
+    this.story.want(host.id, [urgent], host.only !== undefined)
+  }
+
+  #randomRun(): { first: number; count: number } {
+    const first = Math.floor(this.#next() * this.pieces)
+    return { first, count: 1 + Math.floor(this.#next() * (this.pieces - first)) }
   }
 
   register(id: HostId): void {
@@ -106,7 +138,9 @@ class SimSwarm {
         story.complain(host.id, id, 'gone')
         return true
       }
-      const piece = [...parent.have].find(one => !host.have.has(one) && story.task.hashed.has(one))
+      const piece = [...parent.have].find(
+        one => !host.have.has(one) && story.task.hashed.has(one) && host.only?.has(one) !== false,
+      )
       if (piece === undefined) continue
       host.have.add(piece)
       story.takePieces(host.id, id, piece)
@@ -117,11 +151,13 @@ class SimSwarm {
   }
 
   #maybeFinish(host: SimHost): void {
-    if (!host.wants || host.have.size < this.pieces) return
+    const needed = host.only ?? new Set(Array(this.pieces).keys())
+    const isFetching = [...host.grant].some(piece => !host.have.has(piece))
+    if (!host.wants || isFetching || ![...needed].every(piece => host.have.has(piece))) return
     host.ended = 'done'
     host.wants = false
     host.parents.clear()
-    this.story.finish(host.id, 'done')
+    this.story.finish(host.id, host.have.size === this.pieces ? 'done' : 'left')
   }
 
   die(host: SimHost): void {
@@ -173,6 +209,8 @@ test('swarms under random trouble keep the invariants and come to an end', () =>
     'step',
     'step',
     'join',
+    'joinRange',
+    'want',
     'die',
     'dieSeed',
     'joinSeed',
@@ -200,6 +238,8 @@ test('swarms under random trouble keep the invariants and come to an end', () =>
           const seedHost = swarm.pick(swarm.alive.filter(one => one.id.startsWith('seed')))
           if (what === 'step') for (const one of swarm.alive) if (next() < 0.5) swarm.step(one)
           if (what === 'join') swarm.join(false)
+          if (what === 'joinRange') swarm.joinRange()
+          if (what === 'want' && host?.wants) swarm.want(host)
           if (what === 'joinSeed') swarm.join(true)
           if (what === 'die' && host !== undefined) swarm.die(host)
           if (what === 'dieSeed' && seedHost !== undefined) swarm.die(seedHost)
@@ -243,6 +283,36 @@ test('without trouble the source is asked for each piece once, and everybody get
         for (let count = 0; count < hosts; count++) swarm.join(false)
         swarm.settle()
         assert.equal(swarm.story.scheduler.counts.sourceBytes, pieces * MiB)
+        for (const host of swarm.alive)
+          if (!host.id.startsWith('seed')) assert.equal(host.ended, 'done', host.id)
+      },
+    ),
+    { numRuns: 100 },
+  )
+})
+
+test('readers of ranges alone cost the source what they read, each piece once', () => {
+  fc.assert(
+    fc.property(
+      fc.integer({ min: 2, max: 16 }),
+      fc.integer({ min: 1, max: 20 }),
+      fc.boolean(),
+      fc.integer({ min: 1, max: 2 ** 31 - 2 }),
+      (pieces, hosts, withSeed, seed) => {
+        let value = seed
+        const next = () => {
+          value = (value * 48271) % 2147483647
+          return value / 2147483647
+        }
+        const swarm = new SimSwarm(pieces, next)
+        if (withSeed) swarm.join(true)
+        const wanted = new Set<number>()
+        for (let count = 0; count < hosts; count++) {
+          const host = swarm.joinRange(true)
+          for (const piece of host.only!) wanted.add(piece)
+        }
+        swarm.settle()
+        assert.equal(swarm.story.scheduler.counts.sourceBytes, wanted.size * MiB)
         for (const host of swarm.alive)
           if (!host.id.startsWith('seed')) assert.equal(host.ended, 'done', host.id)
       },

@@ -9,6 +9,7 @@ import type {
   HostMessage,
   ParentFault,
   Parents,
+  PieceRun,
   Registered,
   SourceRef,
   SupernodeMessage,
@@ -96,15 +97,26 @@ export class ClusterScript implements Outbox {
   /** The answer, or undefined if it was refused. */
   register(
     host: HostId,
-    facts: { source?: SourceRef; have?: readonly number[]; of?: Digest; size?: number } = {},
+    facts: {
+      source?: SourceRef
+      have?: readonly number[]
+      of?: Digest
+      size?: number
+      urgent?: readonly PieceRun[]
+      partial?: boolean
+    } = {},
   ): Registered | undefined {
     const size = facts.size ?? this.size
     const have = facts.have === undefined ? undefined : bitsOf(facts.have, pieceCount(geometryFor(size)))
     const id = this.#nextId++
-    const source = facts.source ?? anySource
-    this.say(host, { type: 'register', id, digest: facts.of ?? digest, size, source, have })
+    const { source = anySource, of = digest, urgent, partial } = facts
+    this.say(host, { type: 'register', id, digest: of, size, source, have, urgent, partial })
     const answer = this.said.find(({ message }) => message.type === 'registered' && message.id === id)
     return answer?.message as Registered | undefined
+  }
+  /** Readers of a registered host wait for more pieces. */
+  want(host: HostId, urgent: readonly PieceRun[], partial: boolean): void {
+    this.say(host, { type: 'want', digest, urgent, partial })
   }
   /** Reports pieces cut from the source, with their hashes. */
   cutPieces(host: HostId, ...pieces: number[]): void {
@@ -190,7 +202,8 @@ export class ClusterScript implements Outbox {
       for (let piece = 0; piece < task.pieces; piece++) {
         const holders = [...task.peers.values()].filter(peer => peer.have.has(piece)).length
         assert.equal(task.copiesOf(piece), holders, `copies of piece ${piece}`)
-        if (task.wanting.size === 0 || task.isAvailable(piece) || seen.has(piece)) continue
+        const isWanted = [...task.wanting].some(peer => peer.wantsPiece(piece))
+        if (!isWanted || task.isAvailable(piece) || seen.has(piece)) continue
         // Waits for what is still being fetched; then the task fails.
         if (task.grants.size > 0 && remainingBytes(task, this.#ratio) < pieceLength(task, piece)) continue
         assert.ok(

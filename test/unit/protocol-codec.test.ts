@@ -57,6 +57,17 @@ const fromHost: HostMessage[] = [
   { type: 'digest-mismatch', digest },
   { type: 'relay', id: 2, kind: 'manifest', source, reference: 'v1', accept: ['a/b', '*/*'], known: digest },
   { type: 'heartbeat', slotsBusy: 0, storeBytes: 2 ** 40 },
+  {
+    type: 'register',
+    id: 1,
+    digest,
+    size: 5,
+    source,
+    have: new Uint8Array([128]),
+    urgent: [{ first: 0, count: 1 }],
+    partial: true,
+  },
+  { type: 'want', digest, urgent: [{ first: 2, count: 3 }], partial: false },
 ]
 
 const parents = [{ host, addresses: ['/ip4/1.2.3.4/tcp/1'], seed: true }]
