@@ -33,6 +33,7 @@ export const swarmLab: Lab<SwarmLabFigures> = {
     thin: { default: '', meaning: 'rate of the link between two zones (own)' },
     churn: { default: 'no', meaning: 'yes: a host is killed half-way and started again (own)' },
     direct: { default: 'yes', meaning: 'yes: direct pulls in the same run (own)' },
+    profile: { default: '', meaning: 'directory for CPU profiles of all services (own)' },
   },
   whyNot: () => {
     if (process.platform !== 'linux' || process.getuid?.() !== 0) return 'needs Linux and root'
@@ -88,6 +89,7 @@ function ownScenario(wish: LabWish): Scenario {
     thinRate: amount(wish['thin']),
     churn: wish['churn'] === 'yes',
     direct: wish['direct'] === 'yes',
+    profileDirectory: wish['profile'] || undefined,
   }
 }
 

@@ -47,7 +47,7 @@ const GiB = 2 ** 30
 
 async function play(scenario: Scenario, namespaces: Namespaces): Promise<SwarmFigures> {
   const directory = await mkdtemp(join(tmpdir(), 'pantala-swarm-'))
-  const cluster = new SwarmCluster(namespaces, directory)
+  const cluster = new SwarmCluster(namespaces, directory, scenario.profileDirectory)
   try {
     const layerBytes = Array.from({ length: scenario.layers }, () => scenario.imageBytes / scenario.layers)
     const layout = await makeSmallImage({ directory: join(directory, 'image'), layerBytes, index: false })

@@ -18,6 +18,8 @@ export interface Scenario {
   readonly churn?: boolean
   /** Pulls the same image straight from the registry too, before. */
   readonly direct?: boolean
+  /** Where every service's CPU profile goes when it ends. */
+  readonly profileDirectory?: string
 }
 
 const MiB = 2 ** 20

@@ -39,7 +39,11 @@ export class SwarmCluster {
   #supernode: ServiceProcess | undefined
   #supernodeAddress = ''
 
-  constructor(namespaces: Namespaces, directory: string) {
+  readonly #nodeFlags: readonly string[]
+
+  constructor(namespaces: Namespaces, directory: string, profileDirectory?: string) {
+    this.#nodeFlags =
+      profileDirectory === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profileDirectory}`]
     this.#namespaces = namespaces
     this.#directory = directory
     this.registry = new DockerRegistry({
@@ -168,7 +172,7 @@ export class SwarmCluster {
     await mkdir(join(this.#directory, name), { recursive: true })
     // JSON is YAML.
     if (settings !== undefined) await writeFile(file, JSON.stringify(settings))
-    const [command, ...args] = [...this.#namespaces.prefix(node), ...bundledProgram()] as [
+    const [command, ...args] = [...this.#namespaces.prefix(node), ...bundledProgram(this.#nodeFlags)] as [
       string,
       ...string[],
     ]
