@@ -4,6 +4,7 @@ import { Command, CommanderError } from 'commander'
 import { isPantalaError } from '../shared/errors.ts'
 import { stripCredentials } from '../shared/logger.ts'
 import { version } from '../shared/version.ts'
+import { addCaCommand } from './commands/ca.ts'
 import { addConfigCommand } from './commands/config.ts'
 import { addDemoCommand } from './commands/demo.ts'
 import { addPullCommand } from './commands/pull.ts'
@@ -46,6 +47,7 @@ async function main(words: string[]): Promise<number> {
     addSetupCommand,
     addStatusCommand,
     addConfigCommand,
+    addCaCommand,
   ]) {
     add(program, setExitCode)
   }

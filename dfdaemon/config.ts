@@ -7,6 +7,7 @@ import {
   type SharedConfig,
   upstreamOptions,
 } from '../shared/config/shared-options.ts'
+import { checkForwardList, checkInterceptedHosts } from './intercept/host-list.ts'
 
 export interface DfdaemonConfig extends SharedConfig {
   readonly dataDir: string
@@ -15,6 +16,7 @@ export interface DfdaemonConfig extends SharedConfig {
   readonly seed: boolean
   readonly supernode: { readonly addresses: readonly string[] }
   readonly proxy: { readonly address: string; readonly requestsMax: number; readonly stalledSendMs: number }
+  readonly intercept: { readonly hosts: readonly string[] }
   readonly peer: { readonly address: string; readonly announce: readonly string[] }
   readonly admin: { readonly address: string }
   readonly store: { readonly quotaBytes: number; readonly minFreeBytes: number }
@@ -56,6 +58,20 @@ export const dfdaemonOptions: readonly Option[] = [
     kind: 'duration',
     preset: '120s',
     doc: 'A client that takes no byte for this long is cut.',
+  },
+  {
+    key: 'proxy.forward',
+    kind: 'list',
+    preset: [],
+    doc: 'Hosts that the dfdaemon, as HTTP(S) proxy, forwards to besides registries that may be contacted: host, host:port or .domain. Registries may be any host while upstreams.allow holds *.',
+    check: checkForwardList,
+  },
+  {
+    key: 'intercept.hosts',
+    kind: 'list',
+    preset: [],
+    doc: 'Registries (host, or host:port) whose TLS connections through the dfdaemon as HTTPS proxy are answered by it, with a certificate of its own authority. See pantala ca.',
+    check: checkInterceptedHosts,
   },
   {
     key: 'peer.address',

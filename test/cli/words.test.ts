@@ -16,7 +16,7 @@ test('--version prints the package’s version', async () => {
 test('--help names every command, and each command has help of its own', async () => {
   const { code, out } = await runPantala(['--help'])
   assert.equal(code, 0)
-  for (const word of ['demo', 'supernode', 'dfdaemon', 'pull', 'setup', 'status', 'config']) {
+  for (const word of ['demo', 'supernode', 'dfdaemon', 'pull', 'setup', 'status', 'config', 'ca']) {
     assert.match(out, new RegExp(`^  ${word}\\b`, 'm'))
   }
   const help = await runPantala(['dfdaemon', '--help'])

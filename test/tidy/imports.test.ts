@@ -16,6 +16,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   'supernode/state/': ['supernode/state/', 'shared/'],
   'supernode/schedule/': ['supernode/schedule/', 'supernode/state/', 'shared/'],
   'dfdaemon/proxy/': ['dfdaemon/proxy/', 'dfdaemon/session/blobs.ts', 'dfdaemon/manifest/', 'shared/'],
+  'dfdaemon/intercept/': ['dfdaemon/intercept/', 'dfdaemon/proxy/', 'shared/'],
   'dfdaemon/manifest/': [
     'dfdaemon/manifest/',
     'dfdaemon/scheduler/',
@@ -66,7 +67,7 @@ const placesOf: Readonly<Record<string, readonly string[]>> = {
     'supernode/main.ts',
   ],
   level: ['dfdaemon/store/', 'dfdaemon/manifest/', 'supernode/journal'],
-  undici: ['shared/source/', 'cli/'],
+  undici: ['shared/source/', 'dfdaemon/intercept/', 'cli/'],
   commander: ['cli/'],
 }
 
