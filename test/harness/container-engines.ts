@@ -102,6 +102,29 @@ export class Dockerd {
     })
   }
 
+  /** From now on these credentials are known (`user:password`, by the registry's key in docker's config.json), and no others. */
+  async login(logins: Readonly<Record<string, string>>): Promise<void> {
+    const auths = Object.entries(logins).map(([key, text]) => [
+      key,
+      { auth: Buffer.from(text).toString('base64') },
+    ])
+    const directory = join(this.#directory, 'client')
+    await mkdir(directory, { recursive: true })
+    await writeFile(join(directory, 'config.json'), JSON.stringify({ auths: Object.fromEntries(auths) }))
+  }
+
+  /** Ids of the images held, sorted. */
+  async imageIds(): Promise<string[]> {
+    const { stdout } = await this.docker('image', 'ls', '--quiet', '--no-trunc')
+    return [...new Set(stdout.split('\n').filter(Boolean))].sort()
+  }
+
+  /** Removes all images and their layers. */
+  async removeImages(): Promise<void> {
+    const ids = await this.imageIds()
+    if (ids.length > 0) await this.docker('image', 'rm', '--force', ...ids)
+  }
+
   /** The image's id: the digest of its config. */
   async imageId(ref: string): Promise<string> {
     return (await this.docker('image', 'inspect', '--format', '{{.Id}}', ref)).stdout.trim()
@@ -158,6 +181,12 @@ export class Containerd {
   async imageDigest(ref: string): Promise<string> {
     const { stdout } = await this.ctr('images', 'ls', `name==${ref}`)
     return /sha256:[0-9a-f]{64}/.exec(stdout)?.[0] ?? ''
+  }
+
+  /** Removes all images and what only they held. */
+  async removeImages(): Promise<void> {
+    const names = (await this.ctr('images', 'ls', '-q')).stdout.split('\n').filter(Boolean)
+    if (names.length > 0) await this.ctr('images', 'rm', '--sync', ...names)
   }
 
   /** Digests of all content held, sorted. */

@@ -81,6 +81,11 @@ export async function makeLab(directory: string): Promise<Record<string, string>
   // No name server: a name that is not the lab's is unknown at once.
   writeFileSync(at('resolv.conf'), '')
   for (const name of ['hosts', 'resolv.conf']) await runCommand('mount', ['--bind', at(name), `/etc/${name}`])
+  // What podman and the like know of all blobs, whatever their root, stays in the lab.
+  const containers = '/var/lib/containers'
+  mkdirSync(containers, { recursive: true })
+  mkdirSync(at('containers'))
+  await runCommand('mount', ['--bind', at('containers'), containers])
   await makeAuthority(directory, Object.keys(labHosts))
   const system = '/etc/ssl/certs/ca-certificates.crt'
   writeFileSync(at('roots.pem'), existsSync(system) ? readFileSync(system) : '')

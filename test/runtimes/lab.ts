@@ -40,11 +40,11 @@ export class Lab {
   readonly registries = new Map<string, DockerRegistry>()
   readonly tokens: TokenServer
   readonly cluster: LocalCluster
-  readonly #test: TestContext
+  readonly test: TestContext
   readonly #backDoor = new DockerRegistry()
 
   private constructor(t: TestContext, files: LabFiles, hosts: number) {
-    this.#test = t
+    this.test = t
     this.files = files
     this.tokens = new TokenServer({
       host: labHosts['token.lab'],
@@ -88,7 +88,7 @@ export class Lab {
   }
 
   async #stop(): Promise<void> {
-    if (!this.#test.passed)
+    if (!this.test.passed)
       for (const host of this.cluster.hosts)
         process.stderr.write(`${host.process.explain(host.name).message}\n`)
     await this.cluster.stop()
@@ -98,7 +98,7 @@ export class Lab {
 
   /** Runs after the test, before its directories go. */
   after(work: () => Promise<unknown>): void {
-    this.#test.after(work)
+    this.test.after(work)
   }
 
   host(number = 0): ClusterHost {
@@ -116,7 +116,7 @@ export class Lab {
     repository: string,
     layerBytes: readonly number[] = rowLayerBytes,
   ): Promise<LabImage> {
-    const directory = await makeTestDirectory(this.#test, 'image')
+    const directory = await makeTestDirectory(this.test, 'image')
     const layout = await makeSmallImage({ directory, seed: `${registry}/${repository}`, layerBytes })
     await this.#backDoor.push(layout, repository)
     const platform = findPlatformImage(layout, 'v1', 'amd64')!
@@ -141,8 +141,13 @@ export class Lab {
 
 /** The registry that wants to be spoken to so. */
 export function registryFor(auth: Auth, scheme: Scheme): LabHost {
-  return `${auth}-${scheme === 'TLS' ? 'tls' : 'http'}.lab`
+  return `${auth === 'public' ? 'token' : auth}-${scheme === 'TLS' ? 'tls' : 'http'}.lab`
 }
+
+/** Every registry there is to be told of, Docker Hub aside. */
+export const labRegistries: readonly { readonly name: LabHost; readonly scheme: Scheme }[] = (
+  ['anonymous', 'basic', 'token'] as const
+).flatMap(auth => (['HTTP', 'TLS'] as const).map(scheme => ({ name: registryFor(auth, scheme), scheme })))
 
 interface RegistryKind {
   readonly name: LabHost
@@ -168,9 +173,9 @@ function* registryKinds(files: LabFiles): Iterable<RegistryKind> {
 }
 
 function upstreams(files: LabFiles): Readonly<Record<string, unknown>> {
-  const names = (['anonymous', 'basic', 'token'] as const).flatMap(auth => [
-    [registryFor(auth, 'HTTP'), { insecure: true }] as const,
-    [registryFor(auth, 'TLS'), { caFile: files.ca }] as const,
+  const names = labRegistries.map(({ name, scheme }) => [
+    name,
+    scheme === 'TLS' ? { caFile: files.ca } : { insecure: true },
   ])
   const registries = { ...Object.fromEntries(names), 'docker.io': { caFile: files.ca } }
   return { default: 'docker.io', registries }

@@ -34,7 +34,8 @@ async function runOutside(asked: readonly string[]): Promise<number> {
 async function runInside([directory, ...asked]: readonly string[]): Promise<number> {
   process.stdin.resume().once('close', () => process.exit(1))
   const env = await makeLab(directory!)
-  const temporary = join(directory!, 'tmp')
+  // Short, since podman's runroot under it must have at most 50 characters.
+  const temporary = join(directory!, 't')
   mkdirSync(temporary)
   const code = await runTests(asked, { ...env, TMPDIR: temporary })
   process.stdin.removeAllListeners('close').destroy()

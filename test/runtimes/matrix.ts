@@ -1,17 +1,29 @@
 // What works with what: each way a runtime can be told of the dfdaemon, by how the registry wants to be spoken to. The tests run every row,
 // and docs/runtimes.md shows them (`npm run docs`). Pure.
 
-export const auths = ['anonymous', 'basic', 'token'] as const
-export const schemes = ['HTTP', 'TLS'] as const
+/** What the registry asks for; `public`: a token, which anybody gets for the repository. */
+export type Auth = 'anonymous' | 'public' | 'basic' | 'token'
+export type Scheme = 'HTTP' | 'TLS'
+export type Case = `${Auth} ${Scheme}`
 
-export type Auth = (typeof auths)[number]
-export type Scheme = (typeof schemes)[number]
+export const allCases: readonly Case[] = [
+  'anonymous HTTP',
+  'anonymous TLS',
+  'basic HTTP',
+  'basic TLS',
+  'token HTTP',
+  'token TLS',
+  'public TLS',
+]
 
-/** Whose word the image is when the dfdaemon is down. */
-export type Fallback =
-  | { readonly to: 'registry' | 'Docker Hub' }
-  /** The pull fails, and why it cannot be otherwise. */
-  | { readonly to: 'nothing'; readonly why: string }
+/** Cases in which GET /v2/ must show the registry's own challenge. */
+const withChallenge: readonly Case[] = ['basic HTTP', 'basic TLS', 'token HTTP', 'token TLS', 'public TLS']
+
+/** How a pull ends: with the image from Pantala, from the registry without it, or not at all. */
+export type Outcome =
+  | { readonly from: 'Pantala' }
+  | { readonly from: 'the registry' | 'Docker Hub'; readonly why?: string }
+  | { readonly from: 'nowhere'; readonly why: string }
 
 export interface Way {
   readonly id: string
@@ -20,11 +32,13 @@ export interface Way {
   readonly told: string
   /** The test that runs its rows, in test/runtimes. */
   readonly file: string
-  readonly down: Fallback
-  /** Rows that fall back otherwise, by `auth scheme`. */
-  readonly downOf?: Readonly<Partial<Record<`${Auth} ${Scheme}`, Fallback>>>
-  /** Rows that cannot work, and why. */
-  readonly closed?: Readonly<Partial<Record<`${Auth} ${Scheme}`, string>>>
+  /** All of them unless told otherwise. */
+  readonly cases?: readonly Case[]
+  /** How a pull ends while the dfdaemon is down. */
+  readonly down: Outcome
+  readonly downOf?: Readonly<Partial<Record<Case, Outcome>>>
+  /** How pulls end that do not go through Pantala, though the dfdaemon runs. */
+  readonly upOf?: Readonly<Partial<Record<Case, Outcome>>>
 }
 
 export interface Row {
@@ -32,32 +46,61 @@ export interface Row {
   readonly auth: Auth
   readonly scheme: Scheme
   readonly title: string
-  readonly down: Fallback
-  /** Why there is nothing to test; undefined if it works. */
-  readonly closed: string | undefined
+  readonly up: Outcome
+  readonly down: Outcome
 }
 
-const overTls: Fallback = {
-  to: 'nothing',
-  why: 'containerd tries a registry that no file names over TLS only',
+const fromRegistry: Outcome = { from: 'the registry' }
+const overTls: Outcome = {
+  from: 'nowhere',
+  why: 'containerd speaks TLS to a registry for which no hosts.toml says otherwise.',
 }
+const ownName: Outcome = { from: 'nowhere', why: 'The image is named after the dfdaemon’s address.' }
+const challengeOfAnother =
+  'docker, podman, buildah and skopeo learn what to log in with from `GET /v2/`, which names no registry: behind a port of several registries they get the challenge of `upstreams.default`.'
 
 export const ways: readonly Way[] = [
+  {
+    id: 'docker-mirror',
+    runtime: 'docker',
+    told: '`registry-mirrors`, for Docker Hub',
+    file: 'docker.test.ts',
+    cases: ['public TLS', 'token TLS'],
+    down: { from: 'Docker Hub' },
+  },
+  {
+    id: 'docker-name',
+    runtime: 'docker',
+    told: 'the registry in the name, after the dfdaemon’s address',
+    file: 'docker.test.ts',
+    down: ownName,
+    upOf: outcomes(withChallenge, { from: 'nowhere', why: challengeOfAnother }),
+  },
   {
     id: 'ctr-named',
     runtime: 'containerd, by `ctr`',
     told: 'hosts.toml of the registry',
     file: 'containerd.test.ts',
-    down: { to: 'registry' },
+    down: fromRegistry,
   },
   {
     id: 'ctr-default',
     runtime: 'containerd, by `ctr`',
     told: 'hosts.toml of `_default`',
     file: 'containerd.test.ts',
-    down: { to: 'registry' },
-    downOf: { 'anonymous HTTP': overTls, 'basic HTTP': overTls, 'token HTTP': overTls },
+    down: fromRegistry,
+    downOf: outcomes(['anonymous HTTP', 'basic HTTP', 'token HTTP'], overTls),
   },
+  ...['podman', 'buildah', 'skopeo'].map(
+    (command): Way => ({
+      id: `${command}-mirror`,
+      runtime: command,
+      told: 'registries.conf, the registry in the mirror’s path',
+      file: 'image-tools.test.ts',
+      down: fromRegistry,
+      upOf: outcomes(withChallenge, { from: 'the registry', why: challengeOfAnother }),
+    }),
+  ),
 ]
 
 /** @throws TypeError for an id that no way has */
@@ -68,11 +111,13 @@ export function findWay(id: string): Way {
 }
 
 export function rowsOf(way: Way): Row[] {
-  return auths.flatMap(auth =>
-    schemes.map(scheme => {
-      const key = `${auth} ${scheme}` as const
-      const title = `${way.runtime}, ${way.told}: ${auth}, ${scheme}`
-      return { way, auth, scheme, title, down: way.downOf?.[key] ?? way.down, closed: way.closed?.[key] }
-    }),
-  )
+  return (way.cases ?? allCases).map(key => {
+    const [auth, scheme] = key.split(' ') as [Auth, Scheme]
+    const up = way.upOf?.[key] ?? { from: 'Pantala' }
+    return { way, auth, scheme, title: `${auth}, ${scheme}`, up, down: way.downOf?.[key] ?? way.down }
+  })
+}
+
+function outcomes(cases: readonly Case[], outcome: Outcome): Partial<Record<Case, Outcome>> {
+  return Object.fromEntries(cases.map(key => [key, outcome]))
 }

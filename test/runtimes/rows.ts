@@ -1,89 +1,110 @@
 // Runs the rows of the matrix for one way of telling a runtime of the dfdaemon: cold, warm, refused, and with the dfdaemon down.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import type { AccessLine } from '../harness/docker-registry.ts'
+import type { LabHost } from '../harness/lab-network.ts'
 import { type Credentials, Lab, type LabImage, registryFor, stranger, user } from './lab.ts'
-import { findWay, type Row, rowsOf } from './matrix.ts'
+import { type Auth, findWay, type Outcome, type Row, rowsOf } from './matrix.ts'
 import { assertAllToRuntime, assertNoBlob, assertOnceToPantala } from './source-log.ts'
 
-/** A runtime that was told of the first host's dfdaemon. */
+/** A runtime that was told of one host's dfdaemon. */
 export interface Puller {
   /** Pulls with these credentials alone. @throws Error with the runtime's words */
   pull(image: LabImage, credentials: Credentials | undefined): Promise<unknown>
-  /** Digests that say what the runtime holds of the image; it lists none of an image it has not got. */
-  identity(image: LabImage): Promise<readonly string[]>
-  /** What `identity` must be. */
+  /** Digests of all that the runtime holds, sorted. */
+  held(): Promise<readonly string[]>
+  /** What `held` must be if it holds the image and nothing else. */
   expected(image: LabImage): readonly string[]
-  /** Removes the image, so that the next pull asks for all of it. */
-  remove(image: LabImage): Promise<unknown>
+  /** Removes all images, so that the next pull asks for everything. */
+  clear(): Promise<unknown>
 }
 
 /** Runs a test for a way, and in it one for each row. `start` makes the puller and has it stopped after the test. */
 export function testRows(
   id: string,
   commands: readonly string[],
-  start: (lab: Lab) => Promise<Puller>,
+  start: (lab: Lab, host: number) => Promise<Puller>,
 ): void {
   const way = findWay(id)
-  const rows = rowsOf(way).filter(row => row.closed === undefined)
-  test(`${way.runtime}, ${way.told}`, async t => {
-    const lab = await Lab.start(t, { commands })
+  test(`${way.runtime}, told by ${way.told}`, async t => {
+    const lab = await Lab.start(t, { commands, hosts: 2 })
     if (lab === undefined) return
-    const puller = await start(lab)
+    const puller = await start(lab, 0)
     const images = new Map<Row, LabImage>()
-    for (const row of rows) {
+    for (const row of rowsOf(way)) {
       await t.test(row.title, async () => {
-        const image = await lab.addImage(
-          registryFor(row.auth, row.scheme),
-          `team/${id}-${row.auth}-${row.scheme}`.toLowerCase(),
-        )
+        const image = await lab.addImage(registryOf(row), repositoryOf(row))
         images.set(row, image)
         await tryRow(lab, puller, row, image)
       })
     }
+    await t.test('what one host has, another needs no registry for', async () => {
+      const [row, image] = [...images].find(([{ auth, up }]) => up.from === 'Pantala' && !needsLogin(auth))!
+      const other = await start(lab, 1)
+      assertNoBlob(await pullAfresh(lab, other, image, undefined, row.up, 'another host'))
+    })
     await lab.host().process.stop()
-    for (const row of rows) {
-      const image = images.get(row)
-      if (image !== undefined)
-        await t.test(`${row.title}, dfdaemon down`, () => tryDown(lab, puller, row, image))
-    }
+    for (const [row, image] of images)
+      await t.test(`${row.title}, dfdaemon down`, () => tryDown(lab, puller, row, image))
   })
 }
 
+function registryOf({ way, auth, scheme }: Row): LabHost | 'docker.io' {
+  return way.id === 'docker-mirror' ? 'docker.io' : registryFor(auth, scheme)
+}
+
+function repositoryOf({ way, auth, scheme }: Row): string {
+  return `${auth === 'public' ? 'library' : 'team'}/${way.id}-${auth}-${scheme}`.toLowerCase()
+}
+
 async function tryRow(lab: Lab, puller: Puller, row: Row, image: LabImage): Promise<void> {
-  const credentials = row.auth === 'anonymous' ? undefined : user
-  await lab.takeLog(image.registry)
-  await puller.pull(image, credentials)
-  assert.deepEqual(await puller.identity(image), puller.expected(image), 'cold')
-  assertOnceToPantala(await lab.takeLog(image.registry), image)
-  await puller.remove(image)
-
-  await puller.pull(image, credentials)
-  assert.deepEqual(await puller.identity(image), puller.expected(image), 'warm')
-  assertNoBlob(await lab.takeLog(image.registry))
-  await puller.remove(image)
-  if (row.auth === 'anonymous') return
-
+  const credentials = needsLogin(row.auth) ? user : undefined
+  for (const state of ['cold', 'warm'] as const) {
+    const log = await pullAfresh(lab, puller, image, credentials, row.up, state)
+    if (row.up.from !== 'Pantala') continue
+    if (state === 'cold') assertOnceToPantala(log, image)
+    else assertNoBlob(log)
+  }
+  if (credentials === undefined) return
   const before = await lab.bytesFromCache()
   for (const refused of [undefined, stranger]) {
-    await assert.rejects(
-      puller.pull(image, refused),
-      `${refused === undefined ? 'without' : 'with wrong'} credentials`,
-    )
-    assert.deepEqual(await puller.identity(image), [])
+    await puller.clear()
+    const how = refused === undefined ? 'without credentials' : 'with wrong credentials'
+    await assert.rejects(puller.pull(image, refused), how)
+    assert.deepEqual(await puller.held(), [], how)
   }
   assert.equal(await lab.bytesFromCache(), before, 'a refused caller was given content')
-  await lab.takeLog(image.registry)
 }
 
 async function tryDown(lab: Lab, puller: Puller, row: Row, image: LabImage): Promise<void> {
-  const credentials = row.auth === 'anonymous' ? undefined : user
+  const credentials = needsLogin(row.auth) ? user : undefined
+  await pullAfresh(lab, puller, image, credentials, row.down, 'down')
+}
+
+function needsLogin(auth: Auth): boolean {
+  return auth === 'basic' || auth === 'token'
+}
+
+/** Pulls into an empty runtime and holds the end against the matrix; returns what the registry was asked. */
+async function pullAfresh(
+  lab: Lab,
+  puller: Puller,
+  image: LabImage,
+  credentials: Credentials | undefined,
+  outcome: Outcome,
+  state: string,
+): Promise<AccessLine[]> {
+  await puller.clear()
+  await lab.takeLog(image.registry)
   const pull = puller.pull(image, credentials)
-  if (row.down.to === 'nothing') {
-    await assert.rejects(pull)
-    return
+  if (outcome.from === 'nowhere') {
+    await assert.rejects(pull, state)
+    assert.deepEqual(await puller.held(), [], state)
+    return lab.takeLog(image.registry)
   }
   await pull
-  assert.deepEqual(await puller.identity(image), puller.expected(image))
-  assertAllToRuntime(await lab.takeLog(row.down.to === 'registry' ? image.registry : 'docker.io'), image)
-  await puller.remove(image)
+  assert.deepEqual(await puller.held(), puller.expected(image), state)
+  const log = await lab.takeLog(image.registry)
+  if (outcome.from !== 'Pantala') assertAllToRuntime(log, image)
+  return log
 }
