@@ -1,4 +1,5 @@
 // `pantala setup`: writes a runtime's own configuration so that it pulls through this host's dfdaemon, and takes it back byte for byte.
+import { statSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { type Command, Option } from 'commander'
 import type { NamedRegistry, RuntimeName, SetupOptions } from '../setup/plan.ts'
@@ -78,13 +79,19 @@ async function run(runtime: RuntimeName, flags: SetupFlags, self: Command): Prom
   const { renderJson, renderText } = await import('../setup/show-changes.ts')
   const undo = flags.undo === true
   const dryRun = flags.dryRun === true
-  const fault = undo ? faultOfUndo(self) : await faultOfSetup(runtime, flags)
+  const fault = faultOfRoot(flags.root) ?? (undo ? faultOfUndo(self) : await faultOfSetup(runtime, flags))
   if (fault !== undefined) self.error(`error: ${fault}`, { exitCode: 2 })
   const root = resolve(flags.root)
   const options = undo ? undefined : makeOptions(runtime, root, flags)
   const result = runSetup({ runtime, root, options, dryRun, force: flags.force === true })
   const shown = { runtime, undo, dryRun }
   process.stdout.write(flags.json === true ? renderJson(result, shown) : renderText(result, shown))
+}
+
+function faultOfRoot(root: string): string | undefined {
+  return statSync(root, { throwIfNoEntry: false })?.isDirectory()
+    ? undefined
+    : `--root ${root} is no directory`
 }
 
 /** An undo takes back all that was set up; what says otherwise would be overheard. */

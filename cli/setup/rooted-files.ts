@@ -138,6 +138,10 @@ export class RootedFiles {
     made.push(path)
   }
 
+  hasDirectory(path: string): boolean {
+    return statOf(this.locate(path))?.isDirectory() === true
+  }
+
   /** Removes a directory if it is there and empty. */
   removeEmptyDirectory(path: string): void {
     try {

@@ -117,15 +117,15 @@ export class RecordStore {
     this.#files.removeEmptyDirectory(this.directory)
   }
 
-  /** Directories that were made, but hold another record still, are that record's to remove. */
+  /** Directories that were made and still hold something are left to another record, if there is one. */
   handOver(directories: readonly string[]): void {
-    const above = directories.filter(directory => `${setupDirectory}/`.startsWith(`${directory}/`))
-    const [other] = runtimeNames
+    const left = directories.filter(directory => this.#files.hasDirectory(directory))
+    const other = runtimeNames
       .map(runtime => new RecordStore(this.#files, runtime))
-      .filter(store => store.directory !== this.directory && store.read() !== emptyRecord)
-    if (other === undefined || above.length === 0) return
+      .find(store => store.directory !== this.directory && store.read() !== emptyRecord)
+    if (other === undefined || left.length === 0) return
     const record = other.read()
-    other.write({ ...record, directories: [...new Set([...above, ...record.directories])] }, new Map())
+    other.write({ ...record, directories: [...new Set([...left, ...record.directories])] }, new Map())
   }
 }
 

@@ -131,9 +131,10 @@ function tablesOf({ tree, statements, path }: TomlFile): CriTables {
 function refuseOldMirrors(file: TomlFile): void {
   const { registry } = tablesOf(file)
   const refuse = (path: readonly string[], what: string): never => {
-    const statement = file.statements.find(
-      one => startsWithPath(one.path, path) || startsWithPath(path, one.path),
-    )
+    const statement =
+      file.statements.find(one => startsWithPath(one.path, path)) ??
+      // In an inline table: the line of the table.
+      file.statements.findLast(one => startsWithPath(path, one.path))
     throw new PantalaError('SETUP_CONFLICT', {
       detail: `${placeOf(file, statement?.start ?? 0)}: ${what}, which is deprecated, and containerd starts without CRI if config_path stands beside it; move it to ${defaultHosts}/<registry>/hosts.toml`,
     })
