@@ -38,7 +38,7 @@ async function runOne(name: string, args: readonly string[]): Promise<void> {
     process.exitCode = 2
     return
   }
-  const { wish, help, writes } = readWish(lab, args)
+  const { wish, help, writes, keep } = readWish(lab, args)
   if (help) {
     process.stdout.write(usageOf(lab))
     return
@@ -47,6 +47,7 @@ async function runOne(name: string, args: readonly string[]): Promise<void> {
   if (why !== undefined) throw new Error(`${lab.name} cannot run here: ${why}`)
   const record = await measure(lab, wish)
   printRecord(lab, record)
+  if (keep !== undefined) await writeLab(keep, lab, record)
   if (!writes) return
   await writeLab(docs, lab, record)
   await writeSummary(docs, labs)
@@ -73,13 +74,17 @@ function printRecord(lab: Lab, record: LabRecord): void {
     process.stdout.write(`${met ? 'met   ' : 'MISSED'}  ${what}: ${seen} (goal ${goal})\n`)
 }
 
-function readWish(lab: Lab, args: readonly string[]): { wish: LabWish; help: boolean; writes: boolean } {
+function readWish(
+  lab: Lab,
+  args: readonly string[],
+): { wish: LabWish; help: boolean; writes: boolean; keep?: string } {
   const { values } = parseArgs({
     args: [...args],
     options: {
       ...Object.fromEntries(Object.keys(lab.options).map(option => [option, { type: 'string' as const }])),
       short: { type: 'boolean', default: false },
       'dry-run': { type: 'boolean', default: false },
+      out: { type: 'string' },
       help: { type: 'boolean', default: false },
     },
   })
@@ -90,14 +95,15 @@ function readWish(lab: Lab, args: readonly string[]): { wish: LabWish; help: boo
   return {
     wish,
     help: values.help === true,
-    writes: values['dry-run'] !== true && values.short !== true,
+    writes: values['dry-run'] !== true && values.short !== true && values.out === undefined,
+    keep: values.out as string | undefined,
   }
 }
 
 function usage(): string {
   const lines = labs.map(lab => `  ${lab.name.padEnd(12)} ${lab.summary}`)
   return `npm run bench                     a short form of all labs; writes nothing
-npm run bench -- LAB [options]    one lab in full; writes its pages under docs/ (--dry-run: prints only; --short: small, prints only)
+npm run bench -- LAB [options]    one lab in full; writes its pages under docs/ (--out DIR: there; --dry-run, --short: prints only)
 npm run bench -- LAB --help       its options
 npm run bench -- render           the pages anew from the figures that are there
 
@@ -109,7 +115,7 @@ function usageOf(lab: Lab): string {
   const rows = Object.entries(lab.options).map(
     ([option, { default: value, meaning }]) => `  --${option.padEnd(14)} ${meaning} [${value}]`,
   )
-  return `npm run bench -- ${lab.name} [options]\n\n${lab.summary}\n\n${rows.join('\n')}\n  --short --dry-run\n`
+  return `npm run bench -- ${lab.name} [options]\n\n${lab.summary}\n\n${rows.join('\n')}\n  --short --dry-run --out DIR\n`
 }
 
 function say(text: string): void {

@@ -1,5 +1,5 @@
 // The page and the plots of the network lab. Pure.
-import { plotBars } from '../svg-plot.ts'
+import { plotBars, plotLines } from '../svg-plot.ts'
 import type { SwarmLabFigures } from './lab.ts'
 import type { SwarmFigures } from './run.ts'
 
@@ -11,11 +11,13 @@ token bucket (\`tc tbf\`). Services run from the bundle, as they are shipped. A 
 layers at once), checks every digest and keeps nothing. **Bound**: the image's bytes over the rate of one link. Headers of Ethernet, IP and TCP alone take 4.6 % of a link, so 1.05 is the
 least that can be seen. Times are from each host's own beginning.
 
-| run | hosts | link | image | first host | median | last | bound | last / bound | source bytes / image | upload max / mean | machine busy |
-|---|---|---|---|---|---|---|---|---|---|---|---|
+| run | hosts | link | image | first host | median | last | bound | last / bound | source bytes / image | seed bytes / image | upload max / mean | machine busy |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|
 ${runs.map(renderRun).join('\n')}
 
 ![last host over the bound](swarm-last.svg)
+
+![how full the links are](swarm-links.svg)
 
 ${runs.flatMap(renderNotes).join('\n')}
 
@@ -41,7 +43,9 @@ ${runs.map(renderCpu).join('\n')}
 }
 
 export function swarmPlots({ runs }: SwarmLabFigures): Readonly<Record<string, string>> {
+  const watched = runs.find(run => run.scenario.hosts === 8) ?? runs.at(-1)!
   return {
+    links: plotUsage(watched),
     last: plotBars(
       {
         title: 'Last host over the bound',
@@ -54,10 +58,32 @@ export function swarmPlots({ runs }: SwarmLabFigures): Readonly<Record<string, s
   }
 }
 
+function plotUsage({ scenario, usage }: SwarmFigures): string {
+  const line = (name: string, key: 'registryUp' | 'seedUp' | 'hostsUp' | 'hostsDown') => ({
+    name,
+    points: usage.map(sample => [sample.atMs / 1000, sample[key]] as const),
+  })
+  return plotLines(
+    {
+      title: `How full the links are: ${scenario.name}`,
+      xLabel: 's',
+      yLabel: 'Mbit/s',
+      mark: { y: scenario.rate / 1e6, label: 'rate of a link' },
+      yMax: (scenario.rate / 1e6) * 1.2,
+    },
+    [
+      line('registry, sent', 'registryUp'),
+      line('seed, sent', 'seedUp'),
+      line('hosts, sent (mean)', 'hostsUp'),
+      line('hosts, received (mean)', 'hostsDown'),
+    ],
+  )
+}
+
 function renderRun(run: SwarmFigures): string {
   const { scenario, times } = run
   const up = scenario.upRate === undefined ? '' : ` down, ${rate(scenario.upRate)} up`
-  return `| ${scenario.name} | ${scenario.hosts} | ${rate(scenario.rate)}${up} | ${Math.round(run.imageBytes / MiB)} MiB in ${scenario.layers} | ${seconds(times.first)} | ${seconds(times.median)} | ${seconds(times.last)} | ${seconds(run.boundMs)} | ${run.lastOverBound.toFixed(2)} | ${run.sourceRatio.toFixed(3)} | ${run.uploadMaxOverMean.toFixed(2)} | ${Math.round(run.machineBusy * 100)} % |`
+  return `| ${scenario.name} | ${scenario.hosts} | ${rate(scenario.rate)}${up} | ${Math.round(run.imageBytes / MiB)} MiB in ${scenario.layers} | ${seconds(times.first)} | ${seconds(times.median)} | ${seconds(times.last)} | ${seconds(run.boundMs)} | ${run.lastOverBound.toFixed(2)} | ${run.sourceRatio.toFixed(3)} | ${run.seedUploadRatio.toFixed(2)} | ${run.uploadMaxOverMean.toFixed(2)} | ${Math.round(run.machineBusy * 100)} % |`
 }
 
 function renderNotes(run: SwarmFigures): string[] {

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { makeSmallImage } from '../../harness/small-image.ts'
 import { median } from '../measure.ts'
 import type { ClientAnswer } from './client.ts'
+import { LinkUsage, type UsageSample } from './link-usage.ts'
 import { Namespaces } from './namespaces.ts'
 import { type Scenario, startDelays, wavesOf } from './scenarios.ts'
 import { SwarmCluster, type SwarmHost } from './swarm-cluster.ts'
@@ -41,6 +42,7 @@ export interface SwarmFigures {
   readonly cpuPerGiB: Readonly<Record<'supernode' | 'seed' | 'hosts' | 'clients', number>>
   /** Share of the machine's processors that was taken while hosts pulled. */
   readonly machineBusy: number
+  readonly usage: readonly UsageSample[]
 }
 
 const GiB = 2 ** 30
@@ -94,7 +96,13 @@ async function pullThrough(
   const cpuBefore = cluster.readCpu()
   const thinBefore = scenario.thinRate === undefined ? undefined : namespaces.thinCounters()
   const machineBefore = readMachine()
+  const usage = new LinkUsage({
+    registry: cluster.registry.pid!,
+    supernode: cluster.supernodePid,
+    hosts: () => cluster.hosts.map(host => host.process.pid!),
+  })
   const answers = await pullAll(scenario, cluster)
+  const samples = usage.stop()
   const machine = readMachine()
   const cpu = cluster.readCpu()
   const thin = scenario.thinRate === undefined ? undefined : namespaces.thinCounters()
@@ -134,6 +142,7 @@ async function pullThrough(
       hosts: scenario.churn ? Number.NaN : (cpu.hosts - cpuBefore.hosts) / pulled,
       clients: sum(all.map(answer => answer.cpuSeconds)) / pulled,
     },
+    usage: samples,
     machineBusy: (machine.busy - machineBefore.busy) / (machine.all - machineBefore.all),
   }
 }
