@@ -109,6 +109,10 @@ async function startParts({ config, components, node, secret, stack }: StartCont
       clock,
       logger,
       admits: makeDoor(config, clock),
+      seekers: {
+        mayTell: (digest, piece) => sessions.mayTell(digest, piece),
+        onSeeker: (digest, seeker) => sessions.meetSeeker(digest, seeker),
+      },
       onUploaded: bytes => metrics.countUploaded(bytes),
     },
     { slots: config.upload.slots },
@@ -156,6 +160,12 @@ async function startParts({ config, components, node, secret, stack }: StartCont
       clock,
       logger,
       metrics,
+      search: {
+        self: hostId,
+        addresses,
+        find: (digest, found) => found(neighbours.toAsk(digest)),
+        tellHashes: digest => uploads.tellHashes(digest),
+      },
       random: Math.random,
     },
     { sessionsMax: SESSIONS_MAX, lingerMs: SESSION_LINGER_MS },

@@ -2,7 +2,7 @@
 import type { Libp2p } from '@libp2p/interface'
 import type { Clock, Timer } from '../../shared/clock.ts'
 import type { Digest } from '../../shared/digest.ts'
-import { PantalaError, toPantalaError } from '../../shared/errors.ts'
+import { isPantalaError, PantalaError, toPantalaError } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/logger.ts'
 import { pieceCount, pieceSizeFor } from '../../shared/piece.ts'
 import { clipDetail, DIGESTS_PER_MESSAGE_MAX } from '../../shared/protocol/limits.ts'
@@ -22,7 +22,7 @@ import type {
 } from '../../shared/protocol/messages.ts'
 import { makeAnnounces } from './announcer.ts'
 import { PendingRequests } from './pending-requests.ts'
-import { reconnectDelayMs } from './reconnect.ts'
+import { delay, reconnectDelayMs } from './reconnect.ts'
 import { fitsRequest } from './registered-check.ts'
 import { ReportBatch, type ReportFacts } from './report-batch.ts'
 import type { RegisterRequest, SchedulerClient, TaskListener, Wish } from './scheduler-client.ts'
@@ -36,7 +36,7 @@ const REGISTER_TIMEOUT_MS = 10_000
 /** Small blobs come whole with the answer, so that it may take as long as the source. */
 const SMALL_REGISTER_BYTES_MAX = 128 * 1024
 /** How long a request waits for a stream that was lost just now or is being opened for the first time, in ms. */
-const CONNECT_WAIT_MS = 1500
+const CONNECT_WAIT_MS = 600
 const ANNOUNCE_QUEUE_BYTES_MAX = 1024 * 1024
 const CLOSE_TIMEOUT_MS = 500
 
@@ -133,9 +133,16 @@ export class Libp2pSchedulerClient implements SchedulerClient {
   }
 
   async register(request: RegisterRequest, listener: TaskListener, signal: AbortSignal): Promise<Registered> {
-    const registered = await this.#registerOnce(request, signal)
-    if (registered.content === undefined) this.#tasks.set(request.digest, { request, listener })
-    return registered
+    const remember = (): void => void this.#tasks.set(request.digest, { request, listener })
+    try {
+      const registered = await this.#registerOnce(request, signal)
+      if (registered.content === undefined) remember()
+      return registered
+    } catch (error) {
+      // The session goes on alone, and is registered when the supernode is back.
+      if (isPantalaError(error, 'SUPERNODE_AWAY') && !signal.aborted) remember()
+      throw error
+    }
   }
 
   report(report: ReportFacts): void {
@@ -384,16 +391,4 @@ export class Libp2pSchedulerClient implements SchedulerClient {
         return
     }
   }
-}
-
-function delay(clock: Clock, delayMs: number, signal: AbortSignal): Promise<void> {
-  return new Promise(resolve => {
-    const timer = clock.after(delayMs, done)
-    signal.addEventListener('abort', done, { once: true })
-    function done() {
-      timer.cancel()
-      signal.removeEventListener('abort', done)
-      resolve()
-    }
-  })
 }

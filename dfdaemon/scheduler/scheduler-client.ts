@@ -48,7 +48,8 @@ export interface SchedulerClient {
   readonly ticket: Uint8Array | undefined
 
   /**
-   * Registers for a task and routes its pushes to `listener` until `finish`.
+   * Registers for a task and routes its pushes to `listener` until `finish`. If the supernode is away, the task is registered when it is back,
+   * and `listener` hears of it.
    * @throws PantalaError SUPERNODE_AWAY (also past the deadline) | SUPERNODE_REFUSED | a source's error passed on
    */
   register(request: RegisterRequest, listener: TaskListener, signal: AbortSignal): Promise<Registered>

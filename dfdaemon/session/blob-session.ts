@@ -5,28 +5,24 @@ import type { Digest } from '../../shared/digest.ts'
 import { PantalaError, toPantalaError } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/logger.ts'
 import { type Geometry, pieceCount } from '../../shared/piece.ts'
-import { hashPiece } from '../../shared/piece-hash.ts'
 import type {
   Candidate,
   Finish,
   Grant,
-  HostId,
   PieceRun,
   Registered,
   SourceRef,
 } from '../../shared/protocol/messages.ts'
 import type { BlobHandle } from '../store/blob-store.ts'
 import { reportHeld } from './held-pieces.ts'
-import { ParentSet } from './parent-set.ts'
-import { PieceAsker } from './piece-asker.ts'
-import { dropDisputed, PieceHashes } from './piece-hashes.ts'
+import { PieceGathering } from './piece-gathering.ts'
 import { PieceLanding, type PieceOrigin } from './piece-landing.ts'
 import { missingRuns } from './piece-runs.ts'
 import type { ReadableBlob } from './readable-blob.ts'
 import { ReaderSeats, type Seat } from './reader-seats.ts'
 import type { SessionComponents, SessionInit } from './session-components.ts'
 import { type Awaited, SessionWaiters } from './session-waiters.ts'
-import { type SourceReason, SourceRuns } from './source-runs.ts'
+import type { SourceReason } from './source-runs.ts'
 import { StallWatch } from './stall-watch.ts'
 import { TaskRegistration } from './task-registration.ts'
 
@@ -36,14 +32,11 @@ export class BlobSession implements ReadableBlob {
   readonly #c: SessionComponents
   readonly #init: SessionInit
   readonly #logger: Logger
-  readonly #hashes: PieceHashes
   readonly #waiters = new SessionWaiters()
   readonly #stop = new AbortController()
-  readonly #parents: ParentSet
-  readonly #asker: PieceAsker
   readonly #registration: TaskRegistration
   readonly #watch: StallWatch
-  readonly #sourceRuns: SourceRuns
+  readonly #gathering: PieceGathering
   readonly #seats: ReaderSeats
   #source: SourceRef
   #handle: BlobHandle | undefined
@@ -60,80 +53,49 @@ export class BlobSession implements ReadableBlob {
     this.geometry = init.geometry
     this.#source = init.source
     this.#logger = components.logger.child({ digest: init.digest })
-    const pieces = pieceCount(init.geometry)
-    this.#hashes = new PieceHashes(pieces)
     this.#seats = new ReaderSeats(
       { clock: components.clock },
       {
         lingerMs: init.lingerMs,
-        onMoved: () => this.#asker.askSoon(),
+        onMoved: () => this.#gathering.askSoon(),
         onEmpty: () => void this.#releaseIfOver(),
         onDeserted: () => {
-          if (!this.#sourceRuns.busy) this.#end('left')
+          if (!this.#gathering.runs.busy) this.#end('left')
         },
       },
-    )
-    this.#parents = new ParentSet(
-      {
-        fetcher: components.pieces,
-        clock: components.clock,
-        logger: this.#logger,
-        listener: {
-          onOffer: () => this.#asker.askSoon(),
-          onFault: (host, fault) => {
-            components.scheduler.parentFault({ digest: this.digest, host, fault })
-            this.#asker.askSoon()
-          },
-        },
-      },
-      { digest: init.digest, geometry: init.geometry, signal: this.#stop.signal },
     )
     this.#registration = this.#makeRegistration()
+    this.#gathering = new PieceGathering(components, {
+      digest: init.digest,
+      geometry: init.geometry,
+      waiters: this.#waiters,
+      logger: this.#logger,
+      signal: this.#stop.signal,
+      handle: () => (this.#outcome === undefined ? this.#handle : undefined),
+      open: async () => {
+        await this.start()
+        return this.#outcome === undefined ? this.#handle : undefined
+      },
+      from: () => this.#source,
+      urgent: () => this.#seats.pieces,
+      land: (piece, bytes, hash, origin) => this.#land(piece, bytes, hash, origin),
+      onSourceFailed: (run, reason, error) => this.#sourceFailed(run, reason, error),
+      onSourceIdle: () => this.#seats.restartLinger(),
+      onDropped: () => {
+        // What was hashed of them is void.
+        if (this.#handle !== undefined) this.#landing = this.#makeLanding(this.#handle)
+      },
+      onBroken: error => this.#break(error),
+    })
     this.#watch = new StallWatch(
       { clock: components.clock },
       {
         isAlone: () => this.#registration.alone,
-        onTick: () => this.#asker.askOverdueAgain(),
-        onStall: () => this.#helpYourself(),
-      },
-    )
-    const have = (): Bitfield | undefined =>
-      this.#outcome === undefined ? this.#handle?.stat.have : undefined
-    this.#sourceRuns = new SourceRuns(
-      { source: components.source, pool: components.pool, scheduler: components.scheduler },
-      {
-        digest: init.digest,
-        geometry: init.geometry,
-        signal: this.#stop.signal,
-        from: () => this.#source,
-        open: async () => {
-          await this.start()
-          return this.#outcome === undefined ? this.#handle : undefined
+        onTick: () => this.#gathering.onTick(),
+        onStall: () => {
+          if (this.#registration.alone) this.#gathering.setAlone(true)
+          this.#gathering.onStall()
         },
-        land: async (piece, bytes) => {
-          const hash = hashPiece(bytes)
-          this.#hashes.learn([piece], hash)
-          await this.#land(piece, bytes, hash, 'source')
-        },
-        onFailed: (run, reason, error) => this.#sourceFailed(run, reason, error),
-        onIdle: reason => this.#afterRuns(reason),
-      },
-    )
-    this.#asker = new PieceAsker(
-      { parents: this.#parents, pool: components.pool, clock: components.clock, random: components.random },
-      {
-        geometry: init.geometry,
-        signal: this.#stop.signal,
-        have,
-        hashes: this.#hashes,
-        isElsewhere: piece => this.#sourceRuns.covers(piece),
-        urgent: () => this.#seats.pieces,
-        land: (piece, bytes, hash, host) => this.#land(piece, bytes, hash, host),
-        onCorrupt: (piece, host) => {
-          components.metrics.countPieceRejected('corrupt')
-          this.#logger.warn({ host, piece }, 'corrupt piece rejected, parent dropped')
-        },
-        onBroken: error => this.#break(error),
       },
     )
   }
@@ -150,7 +112,17 @@ export class BlobSession implements ReadableBlob {
   }
 
   has(piece: number): boolean {
-    return this.#handle?.stat.have.has(piece) ?? false
+    return this.#gathering.trust.isSure(piece) && (this.#handle?.stat.have.has(piece) ?? false)
+  }
+
+  /** True if others may take this host's word on the piece's hash. */
+  vouchesFor(piece: number): boolean {
+    return this.#verified || this.#gathering.trust.vouchesFor(piece)
+  }
+
+  /** A host without a supernode seeks the same blob here. */
+  meet(seeker: Candidate): void {
+    this.#gathering.meet(seeker)
   }
 
   read(position: number, into: Uint8Array): Promise<void> {
@@ -175,8 +147,7 @@ export class BlobSession implements ReadableBlob {
       size: this.geometry.size,
       pieces: pieceCount(this.geometry),
       have: this.#handle?.stat.have.count ?? 0,
-      parents: this.#parents.links.length,
-      requested: this.#asker.requested,
+      ...this.#gathering.describe(),
       readers: this.#seats.count,
     }
   }
@@ -197,13 +168,13 @@ export class BlobSession implements ReadableBlob {
         listener: {
           onRegistered: answer => this.#applyRegistered(answer),
           onHashes: (pieces, hashes) => {
-            this.#hashes.learn(pieces, hashes)
-            this.#asker.askSoon()
+            this.#gathering.trust.learn(pieces, hashes)
+            this.#gathering.askSoon()
           },
-          onParents: (parents, drop) => this.#changeParents(parents, drop),
+          onParents: (parents, drop) => this.#gathering.changeParents(parents, drop),
           onAlone: error => {
             this.#logger.warn({ err: error.message }, 'going on without the supernode')
-            if (!this.#parents.hopeful) this.#helpYourself()
+            if (this.#handle !== undefined) this.#gathering.setAlone(true)
           },
           onFailed: error => this.#end('failed', error),
           onReset: () =>
@@ -235,7 +206,7 @@ export class BlobSession implements ReadableBlob {
   /** Runs what the supernode granted, after what was granted before. */
   acceptGrant(grant: Grant): void {
     this.#source = grant.source
-    this.#sourceRuns.queue(grant.runs, 'granted')
+    this.#gathering.runs.queue(grant.runs, 'granted')
   }
 
   /** Ends the session now; readers fail with `error`. */
@@ -251,19 +222,7 @@ export class BlobSession implements ReadableBlob {
         return
       }
       this.#handle = handle
-      this.#landing = new PieceLanding(
-        { scheduler: this.#c.scheduler },
-        {
-          digest: this.digest,
-          geometry: this.geometry,
-          handle,
-          lendBuffer: () => this.#c.pool.lend(this.geometry.pieceSize, this.#stop.signal),
-          onLanded: (piece, bytes, origin) => this.#landed(piece, bytes, origin),
-          onWhole: matches => this.#whole(matches),
-          onCommitted: () => this.#end('done'),
-          onBroken: error => this.#break(error),
-        },
-      )
+      this.#landing = this.#makeLanding(handle)
       this.#watch.start()
       this.#landing.settle()
       if (handle.stat.have.isFull) return
@@ -275,8 +234,35 @@ export class BlobSession implements ReadableBlob {
     }
   }
 
+  #makeLanding(handle: BlobHandle): PieceLanding {
+    // One that was replaced has hashed pieces that are gone since: its word on the whole does not count.
+    const isCurrent = (): boolean => this.#landing === landing
+    const landing: PieceLanding = new PieceLanding(
+      { scheduler: this.#c.scheduler },
+      {
+        digest: this.digest,
+        geometry: this.geometry,
+        handle,
+        lendBuffer: () => this.#c.pool.lend(this.geometry.pieceSize, this.#stop.signal),
+        onLanded: (piece, bytes, origin) => {
+          this.#landed(piece, bytes, origin)
+          if (!isCurrent()) this.#landing?.settle()
+        },
+        onWhole: matches => {
+          if (isCurrent()) this.#whole(matches)
+        },
+        onCommitted: () => this.#end('done'),
+        onBroken: error => {
+          if (isCurrent()) this.#break(error)
+        },
+      },
+    )
+    return landing
+  }
+
   #applyRegistered(answer: Registered): void {
     if (this.#outcome !== undefined) return
+    this.#gathering.setAlone(false)
     if (answer.content !== undefined) {
       this.#landing!.landContent(answer.content).catch(error => this.#break(error))
       return
@@ -289,21 +275,16 @@ export class BlobSession implements ReadableBlob {
       return
     }
     const hashed = new Bitfield(pieceCount(this.geometry), answer.hashed)
-    this.#hashes.learn(hashed.pieces(), answer.hashes)
+    const { trust } = this.#gathering
+    trust.learn(hashed.pieces(), answer.hashes)
     const handle = this.#handle!
     const untold = [...handle.stat.have.pieces()].filter(piece => !hashed.has(piece))
     reportHeld(this.#c.scheduler, handle, untold)
-    dropDisputed(handle, this.#hashes).then(
-      () => this.#asker.askSoon(),
+    trust.dropWrong().then(
+      () => this.#gathering.askSoon(),
       error => this.#break(error),
     )
-    this.#changeParents(answer.parents, [])
-  }
-
-  #changeParents(parents: readonly Candidate[], drop: readonly HostId[]): void {
-    this.#parents.drop(drop)
-    this.#parents.add(parents)
-    this.#asker.askSoon()
+    this.#gathering.changeParents(answer.parents, [])
   }
 
   // ---- pieces ----
@@ -315,6 +296,7 @@ export class BlobSession implements ReadableBlob {
   #landed(piece: number, bytes: number, origin: PieceOrigin): void {
     if (this.#outcome !== undefined) return
     this.#watch.noteProgress()
+    this.#gathering.noteLanded()
     this.#c.metrics.countBlobBytes(origin === 'source' ? 'source' : 'peer', bytes)
     this.#waiters.wake(piece)
   }
@@ -323,7 +305,15 @@ export class BlobSession implements ReadableBlob {
     if (this.#outcome !== undefined) return
     if (matches) {
       this.#verified = true
+      this.#gathering.trust.confirmAll()
       this.#waiters.complete()
+    } else void this.#retryOrFail().catch(error => this.#break(error))
+  }
+
+  /** The bytes do not make the digest. What rests on one parent's word was seen by no reader: that alone is fetched again. */
+  async #retryOrFail(): Promise<void> {
+    if (await this.#gathering.startOver()) {
+      this.#c.metrics.countPieceRejected('digest')
       return
     }
     this.#c.scheduler.digestMismatch(this.digest)
@@ -342,20 +332,7 @@ export class BlobSession implements ReadableBlob {
     await handle?.close()
   }
 
-  // ---- watching ----
-
-  /** Nobody else helps: take the next missing pieces from the source. */
-  #helpYourself(): void {
-    const have = this.#handle?.stat.have
-    if (this.#outcome === undefined && have !== undefined) this.#sourceRuns.queueNextMissing(have)
-  }
-
-  #afterRuns(reason: SourceReason): void {
-    if (this.#outcome !== undefined) return
-    this.#asker.askSoon()
-    if (reason === 'helpless' && this.#registration.alone && this.#asker.idle) this.#helpYourself()
-    this.#seats.restartLinger()
-  }
+  // ---- ends ----
 
   #sourceFailed(run: PieceRun, reason: SourceReason, error: PantalaError): void {
     if (this.#outcome !== undefined) return
@@ -363,7 +340,7 @@ export class BlobSession implements ReadableBlob {
     if (reason === 'granted') {
       this.#c.scheduler.grantFailed(this.digest, [...missingRuns(this.#handle?.stat.have, run)], error)
       if (!this.#registration.asked) this.#end('failed', error)
-    } else if (error.entry.retry === 'never' || !this.#parents.hopeful) {
+    } else if (error.entry.retry === 'never' || !this.#gathering.hopeful) {
       this.#end('failed', error)
     }
   }
@@ -379,8 +356,7 @@ export class BlobSession implements ReadableBlob {
     this.#watch.stop()
     this.#seats.stop()
     const reason = error ?? new PantalaError('SHUTTING_DOWN', { detail: `session ${outcome}` })
-    this.#parents.close()
-    this.#asker.stop(reason)
+    this.#gathering.stop(reason)
     this.#stop.abort(reason)
     this.#c.scheduler.finish(this.digest, outcome)
     if (outcome === 'done') this.#waiters.complete()
@@ -394,7 +370,7 @@ export class BlobSession implements ReadableBlob {
     if (this.#outcome === undefined || this.#seats.count > 0) return
     const handle = this.#handle
     this.#handle = undefined
-    await this.#sourceRuns.settled()
+    await this.#gathering.runs.settled()
     await handle?.close()
   }
 }

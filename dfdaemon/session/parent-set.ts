@@ -7,14 +7,20 @@ import type { Geometry } from '../../shared/piece.ts'
 import type { Candidate, HostId, ParentFault } from '../../shared/protocol/messages.ts'
 import type { ParentLink, PieceFetcher } from '../fetch/piece-fetcher.ts'
 
-/** Links held at once, and candidates remembered beyond them. */
+/** Links held at once: more while no supernode says whose are worth it. And candidates remembered beyond them. */
 const LINKS_MAX = 8
+const LONE_LINKS_MAX = 32
 const CANDIDATES_MAX = 64
 
 /** How long a parent that was silent, gone or refused is left alone, in ms; a corrupt one is left for the whole session. */
 const COOL_DOWN_MS = 2000
 
 export interface ParentSetListener {
+  /** A link came up. */
+  onLink(link: ParentLink): void
+  /** As in LinkListener, with the parent that says so. */
+  onHashes(host: HostId, pieces: readonly number[], hashes: Uint8Array): void
+  onOthers(others: readonly Candidate[]): void
   /** A link came up, or offers more. */
   onOffer(): void
   /** A parent was given up; `fault` says why. */
@@ -34,6 +40,7 @@ export class ParentSet {
   readonly #candidates = new Map<HostId, Candidate>()
   /** Host to the monotonic ms until which it is left alone. */
   readonly #shunned = new Map<HostId, number>()
+  #linksMax = LINKS_MAX
   #closed = false
 
   constructor(
@@ -59,6 +66,10 @@ export class ParentSet {
     return this.#links.size > 0 || this.#connecting.size > 0
   }
 
+  get isConnecting(): boolean {
+    return this.#connecting.size > 0
+  }
+
   isBad(host: HostId): boolean {
     return (this.#shunned.get(host) ?? 0) > this.#clock.monotonic()
   }
@@ -69,6 +80,12 @@ export class ParentSet {
       if (this.#candidates.size >= CANDIDATES_MAX && !this.#candidates.has(candidate.host)) continue
       this.#candidates.set(candidate.host, candidate)
     }
+    this.#connectMore()
+  }
+
+  /** More links, or as many as usual; those that are up stay. */
+  widen(wide: boolean): void {
+    this.#linksMax = wide ? LONE_LINKS_MAX : LINKS_MAX
     this.#connectMore()
   }
 
@@ -101,7 +118,7 @@ export class ParentSet {
   #connectMore(): void {
     if (this.#closed) return
     for (const candidate of this.#candidates.values()) {
-      if (this.#links.size + this.#connecting.size >= LINKS_MAX) return
+      if (this.#links.size + this.#connecting.size >= this.#linksMax) return
       const { host } = candidate
       if (this.#links.has(host) || this.#connecting.has(host) || this.isBad(host)) continue
       this.#connecting.add(host)
@@ -122,6 +139,12 @@ export class ParentSet {
           onHave: () => {
             if (up) this.#listener.onOffer()
           },
+          onHashes: (pieces, hashes) => {
+            if (up) this.#listener.onHashes(host, pieces, hashes)
+          },
+          onOthers: others => {
+            if (up) this.#listener.onOthers(others)
+          },
           onClose: error => {
             up = false
             if (link === undefined || this.#links.get(host) !== link) return
@@ -141,6 +164,7 @@ export class ParentSet {
         return
       }
       this.#links.set(host, link)
+      this.#listener.onLink(link)
       this.#listener.onOffer()
     } catch (error) {
       this.#connecting.delete(host)

@@ -60,6 +60,10 @@ export class PieceAsker {
     return this.#requests.size
   }
 
+  isRequested(piece: number): boolean {
+    return this.#requests.has(piece)
+  }
+
   get idle(): boolean {
     return this.#requests.size === 0
   }

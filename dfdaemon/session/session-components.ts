@@ -9,6 +9,7 @@ import type { SourceFetcher } from '../fetch/source-fetcher.ts'
 import type { SchedulerClient } from '../scheduler/scheduler-client.ts'
 import type { BlobStore } from '../store/blob-store.ts'
 import type { BufferPool } from './buffer-pool.ts'
+import type { HolderSearch } from './lone-help.ts'
 
 export interface SessionMetrics {
   countBlobBytes(from: 'source' | 'peer', bytes: number): void
@@ -24,6 +25,8 @@ export interface SessionComponents {
   readonly clock: Clock
   readonly logger: Logger
   readonly metrics: SessionMetrics
+  /** For the time without a supernode; absent: nobody is known. */
+  readonly search?: HolderSearch
   random(): number
 }
 

@@ -2,7 +2,7 @@
 import type { Digest } from '../../shared/digest.ts'
 import { isPantalaError, PantalaError } from '../../shared/errors.ts'
 import { BLOB_BYTES_MAX, type Geometry, geometryFor } from '../../shared/piece.ts'
-import type { Grant } from '../../shared/protocol/messages.ts'
+import type { Candidate, Grant } from '../../shared/protocol/messages.ts'
 import type { SourceClient } from '../../shared/source/source-client.ts'
 import type { BlobHandle } from '../store/blob-store.ts'
 import { sendBlob } from './blob-sending.ts'
@@ -83,6 +83,17 @@ export class SessionTable implements Blobs {
       }
     }
     return this.#c.registry.blobLength(source, digest, signal)
+  }
+
+  /** True if others may take this host's word on the hash of this piece. */
+  mayTell(digest: Digest, piece: number): boolean {
+    const session = this.#sessions.get(digest)
+    return session === undefined ? this.#c.store.stat(digest)?.complete === true : session.vouchesFor(piece)
+  }
+
+  /** A host that no supernode helps seeks this blob here. */
+  meetSeeker(digest: Digest, seeker: Candidate): void {
+    this.#sessions.get(digest)?.meet(seeker)
   }
 
   /** Runs a grant, in the blob's session or in a new one without readers. */

@@ -33,6 +33,7 @@ const FLUSH_MS_MAX = 200
 const SWEEP_MS = 250
 /** How often a host is told of others that it may not know yet, in ms. */
 const INTRODUCE_MS = 60_000
+const INTRODUCE_SOON_MS = 50
 /** Validity of a ticket, in ms; long, so that hosts go on among themselves while the supernode is away. */
 export const TICKET_MS = 24 * 60 * 60_000
 /** Relayed questions and small blobs that one host may wait for at a time. */
@@ -76,6 +77,8 @@ export class ScheduleService {
   readonly #init: RpcInit
   #flushTimer: Timer | undefined
   #sweepTimer: Timer | undefined
+  #introduceTimer: Timer | undefined
+  readonly #sessions = new Set<HostSession>()
   #flushMs = FLUSH_MS
   #stopped = false
 
@@ -93,13 +96,33 @@ export class ScheduleService {
     this.#stopped = true
     this.#flushTimer?.cancel()
     this.#sweepTimer?.cancel()
+    this.#introduceTimer?.cancel()
     await this.#components.libp2p.unhandle(SCHEDULE_PROTOCOL)
     await this.#components.streams.closeAll(CLOSE_TIMEOUT_MS)
   }
 
   readonly #accept = (stream: Stream, connection: Connection): void => {
     const host = connection.remotePeer.toString()
-    new HostSession(this.#components, this.#init, { host, stream, onHandled: this.#flushLater })
+    const session: HostSession = new HostSession(this.#components, this.#init, {
+      host,
+      stream,
+      onHandled: this.#flushLater,
+      onJoined: () => {
+        this.#sessions.add(session)
+        this.#introduceLater()
+      },
+      onGone: () => this.#sessions.delete(session),
+    })
+  }
+
+  /** In a small cluster everyone hears of a new host at once; in a large one a few more or less make no difference. */
+  readonly #introduceLater = (): void => {
+    const { scheduler, clock } = this.#components
+    if (scheduler.hostCount > NEIGHBOURS_MAX + 1) return
+    this.#introduceTimer ??= clock.after(INTRODUCE_SOON_MS, () => {
+      this.#introduceTimer = undefined
+      for (const session of this.#sessions) session.introduceMore()
+    })
   }
 
   readonly #flushLater = (): void => {
@@ -136,6 +159,8 @@ class HostSession {
   readonly #host: HostId
   readonly #frames: FrameStream
   readonly #onHandled: () => void
+  readonly #onJoined: () => void
+  readonly #onGone: () => void
   readonly #rate: InboundRate
   readonly #gone = new AbortController()
   readonly #helloTimer: Timer
@@ -151,12 +176,20 @@ class HostSession {
   constructor(
     components: RpcComponents,
     init: RpcInit,
-    opened: { host: HostId; stream: Stream; onHandled: () => void },
+    opened: {
+      host: HostId
+      stream: Stream
+      onHandled: () => void
+      onJoined: () => void
+      onGone: () => void
+    },
   ) {
     this.#components = components
     this.#init = init
     this.#host = opened.host
     this.#onHandled = opened.onHandled
+    this.#onJoined = opened.onJoined
+    this.#onGone = opened.onGone
     this.#rate = new InboundRate(components.clock.monotonic())
     this.#helloTimer = components.clock.after(HELLO_TIMEOUT_MS, () =>
       this.#frames.abort(new PantalaError('DEADLINE_PASSED', { detail: 'no hello' })),
@@ -202,7 +235,14 @@ class HostSession {
     streams.open(this.#host, this.#frames)
     scheduler.join(this.#host, message as Hello, now)
     this.#welcome()
+    this.#onJoined()
     logger.info({ host: this.#host, name: message.name, seed: message.seed }, 'host joined')
+  }
+
+  /** Another welcome, if there are hosts to tell of. */
+  introduceMore(): void {
+    const { scheduler } = this.#components
+    if (scheduler.hostCount !== this.#introducedHosts) this.#welcome()
   }
 
   #welcome(): void {
@@ -311,6 +351,7 @@ class HostSession {
     const { streams, scheduler, clock, logger } = this.#components
     this.#helloTimer.cancel()
     this.#resumeTimer?.cancel()
+    this.#onGone()
     this.#gone.abort(new PantalaError('SUPERNODE_REFUSED', { detail: 'the host is gone' }))
     if (!this.#welcomed) {
       logger.debug({ host: this.#host, err: error }, 'stream ended before it was admitted')

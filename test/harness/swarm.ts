@@ -62,6 +62,7 @@ export class Swarm {
   #directory = ''
   #supernode: Supernode | undefined
   #supernodePort = 0
+  #supernodeAddresses: readonly string[] = []
   #seedProcess: ServiceProcess | undefined
   #seed: Dfdaemon | undefined
   layout!: OciLayout
@@ -115,6 +116,7 @@ export class Swarm {
       { ...settings, 'peer.address': address },
       this.log.logger('supernode'),
     )
+    this.#supernodeAddresses = this.#supernode.addresses
     this.#supernodePort = Number(/\/tcp\/(\d+)/.exec(this.#supernode.addresses[0]!)![1])
   }
 
@@ -245,7 +247,7 @@ export class Swarm {
   #hostSettings(part: string): Settings {
     return {
       ...this.#common(part),
-      'supernode.addresses': this.supernode.addresses.join(','),
+      'supernode.addresses': this.#supernodeAddresses.join(','),
       'proxy.address': '127.0.0.1:0',
       'admin.address': '127.0.0.1:0',
       'store.minFreeBytes': '0',

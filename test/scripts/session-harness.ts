@@ -9,7 +9,7 @@ import { systemClock } from '../../shared/clock.ts'
 import { type Digest, digestOf } from '../../shared/digest.ts'
 import { type Geometry, geometryFor, pieceCount, pieceLength, pieceOffset } from '../../shared/piece.ts'
 import { hashPiece } from '../../shared/piece-hash.ts'
-import type { Grant, PieceRun, Registered } from '../../shared/protocol/messages.ts'
+import type { Candidate, Grant, PieceRun, Registered } from '../../shared/protocol/messages.ts'
 import type { SourceClient } from '../../shared/source/source-client.ts'
 import { MemoryBlobStore } from '../doubles/memory-blob-store.ts'
 import { MemoryScheduler } from '../doubles/memory-scheduler.ts'
@@ -23,6 +23,8 @@ export interface StageInit {
   readonly size?: number
   readonly lingerMs?: number
   readonly digest?: Digest
+  /** Hosts that the session finds while no supernode helps. */
+  readonly found?: () => readonly Candidate[]
   /** Piece buffers; shared by several stages to make them short. */
   readonly pool?: BufferPool
 }
@@ -38,6 +40,7 @@ export function setStage(init: StageInit = {}) {
   const registry = new ScriptedSource(blob)
   const counted = { source: 0, peer: 0, rejected: [] as string[] }
   const pool = init.pool ?? new BufferPool({ clock: systemClock }, { bytesMax: 64 * 1024 * 1024 })
+  const toldAgain: Digest[] = []
   const table = new SessionTable(
     {
       store,
@@ -50,6 +53,12 @@ export function setStage(init: StageInit = {}) {
       clock: systemClock,
       logger: pino({ level: 'silent' }),
       random: Math.random,
+      search: {
+        self: 'self',
+        addresses: () => ['/ip4/127.0.0.1/tcp/1'],
+        find: (_digest, found) => found(init.found?.() ?? []),
+        tellHashes: digest => void toldAgain.push(digest),
+      },
       metrics: {
         countBlobBytes: (from, bytes) => {
           counted[from] += bytes
@@ -81,11 +90,25 @@ export function setStage(init: StageInit = {}) {
     parents,
     registry,
     counted,
+    /** Blobs of which others were to be told more hashes. */
+    toldAgain,
     pool,
     table,
 
     parent(host: string, which: Iterable<number>, manner: ParentManner = 'honest'): ScriptedParent {
       const parent = new ScriptedParent(host, blob, geometry, which, manner)
+      parents.add(parent)
+      return parent
+    },
+
+    /** A parent that vouches for the hashes of what it holds; `lies`: of other bytes, which it also sends. */
+    voucher(host: string, which: readonly number[], lies = false): ScriptedParent {
+      const bytes = lies ? Buffer.from(blob).fill(0x66) : blob
+      const parent = new ScriptedParent(host, bytes, geometry, which)
+      for (const piece of which) {
+        const start = pieceOffset(geometry, piece)
+        parent.hashes.set(piece, hashPiece(bytes.subarray(start, start + pieceLength(geometry, piece))))
+      }
       parents.add(parent)
       return parent
     },
