@@ -82,7 +82,7 @@ async function run(runtime: RuntimeName, flags: SetupFlags, self: Command): Prom
   const fault = faultOfRoot(flags.root) ?? (undo ? faultOfUndo(self) : await faultOfSetup(runtime, flags))
   if (fault !== undefined) self.error(`error: ${fault}`, { exitCode: 2 })
   const root = resolve(flags.root)
-  const options = undo ? undefined : makeOptions(runtime, root, flags)
+  const options = undo ? undefined : await makeOptions(runtime, root, flags)
   const result = runSetup({ runtime, root, options, dryRun, force: flags.force === true })
   const shown = { runtime, undo, dryRun }
   process.stdout.write(flags.json === true ? renderJson(result, shown) : renderText(result, shown))
@@ -113,17 +113,20 @@ async function faultOfSetup(runtime: RuntimeName, flags: SetupFlags): Promise<st
   return flags.registry?.map(faultOfRegistry).find(fault => fault !== undefined)
 }
 
-function makeOptions(runtime: RuntimeName, root: string, flags: SetupFlags): SetupOptions {
+async function makeOptions(runtime: RuntimeName, root: string, flags: SetupFlags): Promise<SetupOptions> {
   const { dfdaemon, registry: registries = [], config, containerdStore } = flags
   const proxy = flags.proxy === true ? dfdaemon : flags.proxy
-  const trusts = registries.some(({ name, scheme }) => name !== 'docker.io' && scheme !== 'http')
+  const trusted = registries.filter(({ name, scheme }) => name !== 'docker.io' && scheme !== 'http')
+  const hosts = trusted.map(({ name }) => name.replace(/:\d+$/, ''))
   return {
     dfdaemon,
     registries,
     mirrors: runtime === 'docker' && flags.mirrors !== false,
     ...(proxy === undefined ? {} : { proxy }),
     ...(containerdStore === undefined ? {} : { containerdStore }),
-    ...(proxy !== undefined && trusts ? { caPem: readCertificate(root, flags.ca) } : {}),
+    ...(proxy !== undefined && hosts.length > 0
+      ? { caPem: await readCertificate(root, flags.ca, hosts) }
+      : {}),
     ...(config === undefined ? {} : { config }),
   }
 }

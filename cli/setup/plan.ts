@@ -45,6 +45,8 @@ export interface PlannedFile {
   readonly before: string | undefined
   readonly edits: readonly TextEdit[]
   readonly activation: Activation
+  /** For taking it back, where that needs something else. */
+  readonly undoActivation?: Activation
 }
 
 export interface Plan {

@@ -70,7 +70,10 @@ export function runSetup({ runtime, root, options, dryRun, force }: SetupRun): S
   const changes = listChanges(files, record, next.wanted)
   const activation = maxActivation([
     ...changes.map(
-      ({ path }) => findActivation(path, plan.files) ?? findActivation(path, record.files) ?? 'nothing',
+      ({ path }) =>
+        plan.files.find(file => file.path === path)?.activation ??
+        record.files.find(file => file.path === path)?.undoActivation ??
+        'nothing',
     ),
     // podman may have written the same files before; only now does it matter that CRI-O reads them.
     runtime === 'crio' && !wasSetUp ? 'reload' : 'nothing',
@@ -128,7 +131,7 @@ function makeNext(base: BaseFiles, record: SetupRecord, plan: Plan): NextState {
 }
 
 function recordOf(
-  { path, format, edits, activation }: PlannedFile,
+  { path, format, edits, activation, undoActivation }: PlannedFile,
   before: FoundFile | undefined,
   after: string,
   mode: number,
@@ -145,7 +148,7 @@ function recordOf(
     superseded: same ? old.superseded : supersede(old),
     format,
     edits,
-    activation,
+    undoActivation: undoActivation ?? activation,
   }
 }
 
@@ -169,13 +172,6 @@ function listChanges(
       ours !== undefined && from !== undefined && to !== undefined ? { ...from, bytes: to.bytes } : to
     return isSame(from, kept) ? [] : [{ path, from, to: kept }]
   })
-}
-
-function findActivation(
-  path: string,
-  files: readonly { readonly path: string; readonly activation: Activation }[],
-): Activation | undefined {
-  return files.find(file => file.path === path)?.activation
 }
 
 function maxActivation(all: readonly Activation[]): Activation {

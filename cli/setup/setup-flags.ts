@@ -56,15 +56,20 @@ export function readRegistry(text: string, before: readonly NamedRegistry[] = []
 
 /**
  * The certificate of Pantala's own authority, as PEM. The default place lies under the root, a file that was named lies where it says.
- * @throws PantalaError SETUP_CONFLICT if there is none; SETUP_CONFIG_INVALID if it is no authority's certificate, or holds a key
+ * @throws PantalaError SETUP_CONFLICT if there is none, or it can't vouch for all the hosts; SETUP_CONFIG_INVALID if it is no authority's
+ * certificate, or holds a key
  */
-export function readCertificate(root: string, named: string | undefined): string {
+export async function readCertificate(
+  root: string,
+  named: string | undefined,
+  hosts: readonly string[],
+): Promise<string> {
   const text =
     named === undefined ? new RootedFiles(root).read(defaultCaFile)?.bytes.toString() : readNamed(named)
   const path = named ?? defaultCaFile
   if (text === undefined) {
     throw new PantalaError('SETUP_CONFLICT', {
-      detail: `${path} is not there; a dfdaemon makes it under its dataDir when it starts with hosts to intercept; start it once, or name the file with --ca`,
+      detail: `${path} is not there; name the registries in the dfdaemon’s intercept.hosts, then pantala ca init makes it; if it is elsewhere, say --ca`,
     })
   }
   const refuse = (why: string, cause?: unknown): PantalaError =>
@@ -77,7 +82,21 @@ export function readCertificate(root: string, named: string | undefined): string
     throw refuse('it is no certificate in PEM', error)
   }
   if (!certificate.ca) throw refuse('it is not the certificate of an authority')
+  await refuseStrangers(path, text, hosts)
   return text
+}
+
+/** Pantala's authority is held to the hosts it was made for; a pull from others would fail on trust. */
+async function refuseStrangers(path: string, pem: string, hosts: readonly string[]): Promise<void> {
+  const { constrainedHosts } = await import('../../dfdaemon/intercept/authority-certificate.ts')
+  const { vouchesFor } = await import('../../dfdaemon/intercept/authority-files.ts')
+  const known = constrainedHosts(pem)
+  const strangers = known === undefined ? [] : hosts.filter(host => !vouchesFor({ hosts: known }, host))
+  if (strangers.length > 0) {
+    throw new PantalaError('SETUP_CONFLICT', {
+      detail: `${path} can't vouch for ${strangers.join(', ')}; add to intercept.hosts, then pantala ca init --force`,
+    })
+  }
 }
 
 function readNamed(path: string): string | undefined {

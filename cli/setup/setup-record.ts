@@ -33,7 +33,8 @@ export interface FileRecord {
   readonly superseded: readonly string[]
   readonly format: 'json' | 'toml' | 'whole'
   readonly edits: readonly TextEdit[]
-  readonly activation: Activation
+  /** What makes its undo count. */
+  readonly undoActivation: Activation
 }
 
 export interface SetupRecord {
@@ -152,7 +153,7 @@ function checkRecord(value: unknown): SetupRecord {
         /^[0-9a-f]{64}$/.test(file.after?.sha256) &&
         Array.isArray(file.superseded) &&
         Array.isArray(file.edits) &&
-        activations.includes(file.activation) &&
+        activations.includes(file.undoActivation) &&
         file.existed === (file.before !== undefined) &&
         (file.before === undefined || /^[a-z0-9-]+$/.test(file.before.backup)),
     )

@@ -35,7 +35,7 @@ export function renderJson(result: SetupResult, { runtime, undo, dryRun }: Shown
 export function renderText(result: SetupResult, { runtime, undo, dryRun }: Shown): string {
   const { changes, notes, activation, standing } = result
   const command = commandFor(runtime, activation)
-  const then = command === undefined ? [] : [`Then: ${command}`, whyFor(runtime, activation)]
+  const then = command === undefined ? [] : [`Then: ${command}`, whyFor(runtime, activation, undo)]
   if (changes.length === 0)
     return `${[describeUnchanged(result, runtime, undo), ...then, ...notes].join('\n')}\n`
   const files = dryRun ? changes.map(diffOf) : changes.map(change => `${wordFor(change)}  ${change.path}\n`)
@@ -81,9 +81,11 @@ function commandFor(runtime: RuntimeName, activation: Activation): string | unde
     : `systemctl daemon-reload && systemctl restart ${unit}`
 }
 
-function whyFor(runtime: RuntimeName, activation: Activation): string {
+function whyFor(runtime: RuntimeName, activation: Activation, undo: boolean): string {
   if (runtime === 'containerd') return '  config.toml is read at start only; containers keep running.'
   if (runtime !== 'docker') return '  CRI-O reads registries again on SIGHUP, without a restart.'
+  if (undo && activation === 'restart')
+    return '  Until then dockerd goes on asking the mirror, and Docker Hub where it is down; a reload does not make it forget.'
   return activation === 'reload'
     ? '  dockerd takes registry-mirrors on SIGHUP, without a restart.'
     : '  dockerd takes a proxy at start only; containers stop with it unless live-restore is on.'

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { tmpdir } from 'node:os'
 import { test } from 'node:test'
 import { applyPatch, parsePatch } from 'diff'
+import { makeAuthority } from '../../dfdaemon/intercept/authority-certificate.ts'
 import { makeSetupRoot } from '../harness/setup-root.ts'
 import { testCertificate as certificate, testKey as key } from '../harness/tls-certificate.ts'
 import { runPantala } from './run-pantala.ts'
@@ -41,7 +42,10 @@ test('it says what changed and what to do, then that nothing is left to do, and 
   const second = await run()
   assert.deepEqual([second.code, second.out.split('\n')[0]], [0, 'docker: nothing to do, it is set up'])
   assert.match((await run('--undo', '--dry-run')).out, /^-.*registry-mirrors/m)
-  assert.match((await run('--undo')).out, /^changed {2}.*daemon\.json\nThen: systemctl reload docker/)
+  assert.match(
+    (await run('--undo')).out,
+    /^changed {2}.*daemon\.json\nThen: systemctl restart docker\n {2}Until then/,
+  )
   assert.deepEqual(root.snapshot(), before)
   assert.deepEqual(await run('--undo'), { code: 0, out: 'docker: nothing to undo\n', err: '' })
 })
@@ -78,7 +82,7 @@ test('the proxy’s trust wants the authority’s certificate, from its place or
   const words = ['setup', 'docker', '--proxy', '--registry', 'registry.lab:5000', '--root', root.path]
   const none = await runPantala(words)
   assert.deepEqual([none.code, root.has('/etc')], [1, false])
-  assert.match(none.err, /intercept-ca\/ca\.crt is not there; .* --ca/)
+  assert.match(none.err, /intercept-ca\/ca\.crt is not there; .* pantala ca init/)
   const place = '/var/lib/pantala/dfdaemon/intercept-ca/ca.crt'
   root.write({ [place]: certificate + key })
   assert.match((await runPantala(words)).err, /holds a private key/)
@@ -87,6 +91,13 @@ test('the proxy’s trust wants the authority’s certificate, from its place or
   assert.equal(root.read('/etc/docker/certs.d/registry.lab:5000/pantala.crt'), certificate)
   root.write({ '/opt/other.crt': certificate })
   assert.equal((await runPantala([...words, '--ca', root.place('/opt/other.crt')])).code, 0)
+  const narrow = await makeAuthority(['other.lab'], 'test', Date.now())
+  root.write({ '/opt/narrow.crt': narrow.certificate })
+  const refused = await runPantala([...words, '--ca', root.place('/opt/narrow.crt')])
+  assert.match(
+    refused.err,
+    /can't vouch for registry\.lab; add to intercept\.hosts, then pantala ca init --force/,
+  )
   await runPantala(['setup', 'docker', '--undo', '--root', root.path])
   assert.deepEqual([root.has('/etc'), root.has(place)], [false, true])
 })

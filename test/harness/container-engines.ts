@@ -47,6 +47,8 @@ export function runCommand(
 }
 
 export interface DockerdOptions {
+  /** A daemon.json of the test's, in place of one made from the options below. */
+  readonly configFile?: string
   readonly registryMirrors?: readonly string[]
   /** Names such as 127.0.0.1:PORT are insecure by themselves. */
   readonly insecureRegistries?: readonly string[]
@@ -66,13 +68,13 @@ export class Dockerd {
 
   async start(): Promise<void> {
     this.#directory = await mkdtemp(join(tmpdir(), 'pantala-dockerd-'))
-    const config = join(this.#directory, 'daemon.json')
+    const config = this.#options.configFile ?? join(this.#directory, 'daemon.json')
     const settings = {
       'registry-mirrors': this.#options.registryMirrors ?? [],
       'insecure-registries': this.#options.insecureRegistries ?? [],
       'max-concurrent-downloads': 3,
     }
-    await writeFile(config, JSON.stringify(settings))
+    if (this.#options.configFile === undefined) await writeFile(config, JSON.stringify(settings))
     const at = (name: string) => join(this.#directory, name)
     this.#process = new ServiceProcess({
       name: 'dockerd',
@@ -100,6 +102,15 @@ export class Dockerd {
     return runCommand('docker', ['--host', `unix://${join(this.#directory, 'docker.sock')}`, ...args], {
       env,
     })
+  }
+
+  /** Has it read daemon.json again. */
+  async reload(): Promise<void> {
+    const said = () =>
+      (this.#process?.tail() ?? []).filter(line => line.includes('Reloaded configuration')).length
+    const before = said()
+    this.#process?.signal('SIGHUP')
+    await this.#process?.waitUntil(async () => said() > before, { deadlineMs: startDeadlineMs })
   }
 
   /** From now on these credentials are known (`user:password`, by the registry's key in docker's config.json), and no others. */

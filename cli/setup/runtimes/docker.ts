@@ -55,12 +55,16 @@ function planDaemonJson(
   const edits = editDaemonJson(path, text, wish)
   if (edits.length === 0) return undefined
   checkMeaning(path, text, applyEdits(text, edits), wish)
+  const document = readDaemonJson(path, text)
+  const hadMirrors = document !== undefined && findMember(document, 'registry-mirrors') !== undefined
   return {
     path,
     format: 'json',
     before,
     edits,
     activation: proxies === undefined ? 'reload' : 'restart',
+    // On reload dockerd leaves settings alone that daemon.json does not name any more.
+    undoActivation: proxies === undefined && hadMirrors ? 'reload' : 'restart',
   }
 }
 
@@ -107,14 +111,20 @@ function planProxy(
 ): ProxyPlan {
   const { proxy } = options
   if (proxy === undefined) return { files: [], proxies: undefined, notes: [] }
-  const trusted = options.registries.filter(({ name }) => name !== 'docker.io')
+  const trusted = options.registries.filter(({ name, scheme }) => name !== 'docker.io' && scheme !== 'http')
   const trust = planTrust(view, trusted, options.caPem)
-  const notes =
-    trusted.length > 0
-      ? []
-      : [
-          'Without --registry, only plain-HTTP registries are shared through the proxy; all others are tunnelled untouched.',
+  const notes = [
+    ...(trusted.length > 0
+      ? [
+          `intercept.hosts of the dfdaemon must name ${trusted.map(({ name }) => name).join(', ')}; TLS to all others is tunnelled untouched.`,
         ]
+      : [
+          'No registry over TLS was named with --registry: all TLS is tunnelled untouched, and only plain HTTP is shared.',
+        ]),
+    ...(options.registries.some(({ name }) => name === 'docker.io')
+      ? ['For Docker Hub dockerd reads no certificates from certs.d; its images come by registry-mirrors.']
+      : []),
+  ]
   const node = document && findMember(document, 'proxies')?.node
   if (node !== undefined) {
     // daemon.json wins over the environment (dockerd 23 and later, the only ones that take it).
