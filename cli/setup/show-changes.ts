@@ -1,5 +1,6 @@
 // Says what a set-up changed or would change: lines for people, with diffs where nothing is written, or one object for machines.
 import { createTwoFilesPatch } from 'diff'
+import { stripCredentials } from '../../shared/logger.ts'
 import type { FileChange } from './change-files.ts'
 import type { Activation, RuntimeName } from './plan.ts'
 import type { SetupResult } from './run-setup.ts'
@@ -61,13 +62,14 @@ function wordFor({ from, to }: FileChange): 'created' | 'changed' | 'removed' {
   return from === undefined ? 'created' : to === undefined ? 'removed' : 'changed'
 }
 
-/** As `diff -u` draws it. */
+/** As `diff -u` draws it, without passwords in URLs. */
 function diffOf({ path, from, to }: FileChange): string {
   const [before, after] = [from, to].map(file => file?.bytes.toString() ?? '')
   if (before!.length + after!.length > DIFF_CHARS_MAX) return `${path}: too long for a diff\n`
   const names = [from, to].map(file => (file === undefined ? '/dev/null' : path))
   const patch = createTwoFilesPatch(names[0]!, names[1]!, before!, after!, '', '', { context: 3 })
-  return patch.replace(/^(?:Index: .*\n)?=+\n/, '')
+  // A file may have a proxy with its password; screens are read by others.
+  return stripCredentials(patch.replace(/^(?:Index: .*\n)?=+\n/, ''))
 }
 
 /** What makes the change count; undefined if nothing is needed. */

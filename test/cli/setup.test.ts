@@ -50,6 +50,19 @@ test('it says what changed and what to do, then that nothing is left to do, and 
   assert.deepEqual(await run('--undo'), { code: 0, out: 'docker: nothing to undo\n', err: '' })
 })
 
+test('a password in a proxy’s URL is kept in the file, and shown nowhere', async t => {
+  const text = '{\n  "proxies": {\n    "https-proxy": "http://ann:hunter2@proxy.lab:3128"\n  }\n}\n'
+  const root = await makeSetupRoot(t, { '/etc/docker/daemon.json': text })
+  const words = ['setup', 'docker', '--proxy', '--root', root.path]
+  const shown = [[...words, '--dry-run'], [...words, '--dry-run', '--json'], words]
+  for (const one of shown) {
+    const { code, out, err } = await runPantala(one)
+    assert.deepEqual([code, `${out}${err}`.includes('hunter2')], [0, false])
+  }
+  await runPantala(['setup', 'docker', '--undo', '--root', root.path])
+  assert.equal(root.read('/etc/docker/daemon.json'), text)
+})
+
 test('--json is one object', async t => {
   const root = await makeSetupRoot(t)
   const words = ['setup', 'crio', '--registry', 'quay.io', '--root', root.path, '--json']

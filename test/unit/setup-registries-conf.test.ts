@@ -129,6 +129,12 @@ test('narrower tables are pointed out', () => {
   assert.match(notes.join('\n'), /quay\.io\/team has a table of its own/)
 })
 
+test('a user’s own file, which is read instead, is pointed out', () => {
+  const view = viewOf({ '/home/ann/.config/containers/registries.conf': '' })
+  const { notes } = planRegistriesUsers(view, [{ runtime: 'podman', options: plainOptions }], '/home/ann')
+  assert.match(notes.join('\n'), /\/home\/ann\/\.config\/containers\/registries\.conf is read instead/)
+})
+
 test('tables and mirrors in inline form, and a mirror of ours behind others, are refused', () => {
   for (const text of [
     'registry = [{ location = "quay.io" }]\n',

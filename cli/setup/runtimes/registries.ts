@@ -1,4 +1,5 @@
 // Plans what podman, skopeo, buildah and CRI-O need: for each registry a mirror whose path names the registry.
+import { homedir } from 'node:os'
 import { PantalaError } from '../../../shared/errors.ts'
 import type { ConfigView, NamedRegistry, Plan, SetupOptions } from '../plan.ts'
 import { planRegistries, type RegistryMirror } from './registries-conf.ts'
@@ -10,9 +11,9 @@ import { planRegistries, type RegistryMirror } from './registries-conf.ts'
 export function faultOfRegistry({ name, dfdaemon }: NamedRegistry): string | undefined {
   if (dfdaemon !== undefined) return undefined
   if (name.includes(':'))
-    return `${name}: a mirror's path can't hold a port; give the registry an address of its own in the dfdaemon and write --registry ${name}=http://127.0.0.1:PORT`
+    return `${name}: a mirror's path can't hold a port; give the registry a port in the dfdaemon’s proxy.registries and write --registry ${name}=http://127.0.0.1:PORT`
   if (!name.includes('.') && name !== 'localhost')
-    return `${name}: without a dot it can't be told from a repository; write --registry ${name}=http://127.0.0.1:PORT with an address that the dfdaemon has for it`
+    return `${name}: without a dot it can't be told from a repository; give it a port in the dfdaemon’s proxy.registries and write --registry ${name}=http://127.0.0.1:PORT`
   return undefined
 }
 
@@ -20,6 +21,7 @@ export function faultOfRegistry({ name, dfdaemon }: NamedRegistry): string | und
 export function planRegistriesUsers(
   view: ConfigView,
   users: readonly { readonly runtime: 'crio' | 'podman'; readonly options: SetupOptions }[],
+  home = homedir(),
 ): Plan {
   const mirrors = new Map<string, RegistryMirror>()
   for (const { options } of users) {
@@ -40,9 +42,18 @@ export function planRegistriesUsers(
     files: plan.files,
     notes: [
       ...plan.notes,
+      ...noteOwnConfiguration(view, home),
       'podman, skopeo, buildah and CRI-O all read these files. With the dfdaemon down, they go to the registry itself; a pull under way fails.',
     ],
   }
+}
+
+/** A user's own registries.conf is read instead of the system's, not beside it. */
+function noteOwnConfiguration(view: ConfigView, home: string): string[] {
+  const path = `${home}/.config/containers/registries.conf`
+  return view.read(path) === undefined
+    ? []
+    : [`${path} is read instead of these files by whoever it belongs to.`]
 }
 
 function mirrorOf({ name, scheme, dfdaemon }: NamedRegistry, common: string): RegistryMirror {
