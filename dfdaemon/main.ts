@@ -101,7 +101,15 @@ async function startParts({ config, components, node, secret, stack }: StartCont
   const addresses = (): string[] => dialableAddresses(node.getMultiaddrs().map(String))
 
   const store = new DiskStore({ logger, clock }, { dataDir: join(config.dataDir, 'store'), ...config.store })
-  const registry = new RegistryClient({ logger, clock }, { upstreams: config.upstreams, ...config.source })
+  const registry = new RegistryClient(
+    { logger, clock },
+    {
+      upstreams: config.upstreams,
+      ...config.source,
+      env: process.env,
+      ownAddresses: [config.proxy.address],
+    },
+  )
   const uploads = new PieceServer(
     {
       node,

@@ -69,7 +69,7 @@ export async function startSupernode(
   const stack = new ServiceStack({ logger })
   const source =
     components.source ??
-    new RegistryClient({ logger, clock }, { upstreams: config.upstreams, ...config.source })
+    new RegistryClient({ logger, clock }, { upstreams: config.upstreams, ...config.source, env: process.env })
   const state = new ClusterState()
   const streams = new HostStreams()
   const journal = new Journal({ state, clock, logger }, { directory: join(config.dataDir, 'journal') })

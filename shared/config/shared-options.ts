@@ -1,24 +1,11 @@
 // Options that both services take: the cluster's secret, upstream registries, logging, shutdown.
 import { logLevels } from '../logger.ts'
+import type { RegistryConfig, UpstreamsConfig } from '../source/registry-config.ts'
 import type { Option } from './option.ts'
-
-/** How one registry is reached. */
-export interface RegistryConfig {
-  /** Base URLs tried before the registry itself, in order. */
-  readonly mirrors?: readonly string[]
-  /** Plain HTTP, or TLS without verification. */
-  readonly insecure?: boolean
-  /** PEM file of the CA that signed the registry's certificate. */
-  readonly caFile?: string
-}
 
 export interface SharedConfig {
   readonly cluster: { readonly secret: string | undefined; readonly secretFile: string | undefined }
-  readonly upstreams: {
-    readonly default: string
-    readonly registries: Readonly<Record<string, RegistryConfig>>
-    readonly allow: readonly string[]
-  }
+  readonly upstreams: UpstreamsConfig
   readonly manifest: { readonly tagFreshMs: number }
   readonly source: { readonly stallTimeoutMs: number }
   readonly shutdown: { readonly graceMs: number }
@@ -45,7 +32,7 @@ export const upstreamOptions: readonly Option[] = [
     key: 'upstreams.registries',
     kind: 'map',
     preset: {},
-    doc: 'By registry name: mirrors (list of URLs tried first), insecure (plain HTTP), caFile.',
+    doc: 'By registry name: mirrors (list of URLs tried first), insecure (plain HTTP), caFile, certFile and keyFile (client certificate), skipVerify (TLS without verification), credentialsFile (docker config.json or Kubernetes pull secret), useForClients (those credentials also serve clients that send none).',
     check: checkRegistries,
   },
   {
@@ -53,6 +40,24 @@ export const upstreamOptions: readonly Option[] = [
     kind: 'list',
     preset: ['*'],
     doc: 'Registries that may be contacted; * is any name over TLS; a dfdaemon takes it only while its proxy listens on loopback. Registries configured above are always allowed.',
+  },
+  {
+    key: 'upstreams.failoverMs',
+    kind: 'duration',
+    preset: '2s',
+    doc: 'A registry or mirror that sends nothing for this long is left for the next one, where there is another.',
+    check: (value: number) => (value >= 100 ? undefined : 'must be 100ms or more'),
+  },
+  {
+    key: 'upstreams.proxy',
+    kind: 'secret',
+    doc: 'URL of the HTTP proxy towards registries; none: no proxy. Unset: HTTPS_PROXY and HTTP_PROXY of the environment.',
+  },
+  {
+    key: 'upstreams.noProxy',
+    kind: 'list',
+    preset: [],
+    doc: 'Hosts, domains and address ranges reached without that proxy, besides NO_PROXY; loopback always is.',
   },
   {
     key: 'manifest.tagFreshMs',
@@ -91,6 +96,17 @@ export const logOptions: readonly Option[] = [
   },
 ]
 
+const registryKeys: readonly (keyof RegistryConfig)[] = [
+  'mirrors',
+  'insecure',
+  'caFile',
+  'certFile',
+  'keyFile',
+  'skipVerify',
+  'credentialsFile',
+  'useForClients',
+]
+
 function checkRegistries(value: Readonly<Record<string, unknown>>): string | undefined {
   for (const [name, entry] of Object.entries(value)) {
     if (typeof entry !== 'object' || entry === null) return `${name}: must be a map`
@@ -98,6 +114,8 @@ function checkRegistries(value: Readonly<Record<string, unknown>>): string | und
       const fault = checkRegistryEntry(key, setting)
       if (fault !== undefined) return `${name}.${key}: ${fault}`
     }
+    const fault = checkTogether(entry as RegistryConfig)
+    if (fault !== undefined) return `${name}: ${fault}`
   }
   return undefined
 }
@@ -105,16 +123,29 @@ function checkRegistries(value: Readonly<Record<string, unknown>>): string | und
 function checkRegistryEntry(key: string, setting: unknown): string | undefined {
   switch (key) {
     case 'insecure':
+    case 'skipVerify':
+    case 'useForClients':
       return typeof setting === 'boolean' ? undefined : 'must be true or false'
     case 'caFile':
-      return typeof setting === 'string' ? undefined : 'must be a file name'
+    case 'certFile':
+    case 'keyFile':
+    case 'credentialsFile':
+      return typeof setting === 'string' && setting !== '' ? undefined : 'must be a file name'
     case 'mirrors':
       return Array.isArray(setting) && setting.every(isHttpUrl)
         ? undefined
         : 'must be a list of http:// or https:// URLs'
     default:
-      return 'unknown; mirrors, insecure and caFile are known'
+      return `unknown; known are ${registryKeys.join(', ')}`
   }
+}
+
+function checkTogether(entry: RegistryConfig): string | undefined {
+  if ((entry.certFile === undefined) !== (entry.keyFile === undefined))
+    return 'certFile and keyFile go together'
+  if (entry.useForClients !== undefined && entry.credentialsFile === undefined)
+    return 'useForClients needs a credentialsFile'
+  return undefined
 }
 
 function isHttpUrl(text: unknown): boolean {

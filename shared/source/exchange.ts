@@ -1,19 +1,13 @@
 // One HTTP request to a source over pooled undici agents, redirects followed by hand; knows nothing of registries, tokens or retries.
-import { X509Certificate } from 'node:crypto'
-import { lookup as dnsLookup, type LookupAddress } from 'node:dns'
-import { readFileSync } from 'node:fs'
-import type { LookupFunction } from 'node:net'
-import { getCACertificates } from 'node:tls'
-import { Agent, type Dispatcher, errors, request } from 'undici'
-import { PantalaError } from '../errors.ts'
+import { type Dispatcher, errors, request } from 'undici'
+import { Agents } from './reach/agents.ts'
+import type { HttpProxies } from './reach/http-proxy.ts'
 import { SourceFailure, showUrl } from './source-failure.ts'
 import type { Endpoint, Upstreams } from './upstreams.ts'
 
 const REDIRECTS_MAX = 5
 /** Bytes of a body that wait for their reader; large, so that the socket is not paused and resumed for every read. */
 const BODY_HIGH_WATER_BYTES = 512 * 1024
-const CONNECTIONS_PER_ORIGIN_MAX = 64
-const ORIGINS_MAX = 1_024
 
 export interface ExchangeInit {
   readonly stallTimeoutMs: number
@@ -33,16 +27,16 @@ export interface Exchange {
 export class Exchanges {
   readonly #upstreams: Upstreams
   readonly #init: ExchangeInit
-  /** One agent for each CA file, and one without. */
-  readonly #agents = new Map<string, Agent>()
+  readonly #agents: Agents
 
-  /** @throws PantalaError CONFIG_INVALID for a file of certificate authorities that is none */
-  constructor(upstreams: Upstreams, init: ExchangeInit) {
-    this.#upstreams = upstreams
+  /** @throws PantalaError CONFIG_INVALID for files of certificates or keys that cannot be used */
+  constructor(
+    components: { readonly upstreams: Upstreams; readonly proxies: HttpProxies },
+    init: ExchangeInit,
+  ) {
+    this.#upstreams = components.upstreams
     this.#init = init
-    this.#agents.set('', this.#makeAgent({}))
-    for (const file of upstreams.caFiles)
-      this.#agents.set(file, this.#makeAgent({ ca: [...getCACertificates(), readAuthorities(file)] }))
+    this.#agents = new Agents(components, init)
   }
 
   /**
@@ -76,14 +70,16 @@ export class Exchanges {
   }
 
   async close(): Promise<void> {
-    await Promise.all([...this.#agents.values()].map(agent => agent.destroy()))
+    await this.#agents.close()
   }
 
   #nextTarget(endpoint: Endpoint, from: URL, location: string, exchange: Exchange): URL {
     const { asked, status } = exchange
     const next = URL.canParse(location, from) ? new URL(location, from) : undefined
     const plain = next?.protocol === 'http:'
-    if (next === undefined || !(next.protocol === 'https:' || (plain && endpoint.insecure)))
+    // Never from TLS to plain HTTP, not even where the registry itself is spoken to in plain.
+    const mayBePlain = endpoint.insecure && from.protocol === 'http:'
+    if (next === undefined || !(next.protocol === 'https:' || (plain && mayBePlain)))
       throw new SourceFailure('SOURCE_STATUS', {
         detail: `${asked} redirected to ${plain ? 'plain HTTP' : 'no usable URL'}`,
         status,
@@ -102,14 +98,17 @@ export class Exchanges {
     signal: AbortSignal,
   ): Promise<Exchange> {
     const asked = `${method} ${showUrl(url)}`
-    if (!this.#upstreams.mayConnect(url.hostname, url.hostname))
-      throw new SourceFailure('UPSTREAM_FORBIDDEN', { detail: `${asked}: a link-local address` })
+    const elsewhere = url.hostname !== new URL(endpoint.origin).hostname
+    const refusal = this.#upstreams.refusalOf(url.hostname, url.hostname, elsewhere)
+    if (refusal !== undefined)
+      throw new SourceFailure('UPSTREAM_FORBIDDEN', { detail: `${asked}: ${refusal}` })
+    const { agent, proxied } = this.#agents.agentFor(endpoint, url)
     try {
       const answer = await request(url, {
         method,
         headers: { ...headers, ...(authorization === undefined ? {} : { authorization }) },
         signal,
-        dispatcher: this.#agents.get(endpoint.caFile ?? '')!,
+        dispatcher: agent,
         headersTimeout: this.#init.headersTimeoutMs,
         bodyTimeout: this.#init.stallTimeoutMs,
         highWaterMark: BODY_HIGH_WATER_BYTES,
@@ -119,29 +118,8 @@ export class Exchanges {
       return { status: answer.statusCode, headers: flattenHeaders(answer.headers), body: answer.body, asked }
     } catch (error) {
       if (signal.aborted) throw signal.reason
-      throw explainFailure(error, asked)
+      throw explainFailure(error, proxied ? `${asked} through the HTTP proxy` : asked)
     }
-  }
-
-  #makeAgent(trust: { readonly ca?: string[] }): Agent {
-    return new Agent({
-      connections: CONNECTIONS_PER_ORIGIN_MAX,
-      maxOrigins: ORIGINS_MAX,
-      keepAliveTimeout: 15_000,
-      connect: { timeout: this.#init.connectTimeoutMs, lookup: this.#lookup, ...trust },
-    })
-  }
-
-  /** dns.lookup that leaves out addresses which this host may not be contacted at. */
-  readonly #lookup: LookupFunction = (hostname, options, callback) => {
-    dnsLookup(hostname, { ...options, all: true }, (error, found: LookupAddress[]) => {
-      if (error !== null) return callback(error, '', 0)
-      const usable = found.filter(entry => this.#upstreams.mayConnect(hostname, entry.address))
-      const first = usable[0]
-      if (first === undefined) return callback(new Error(`${hostname} has only link-local addresses`), '', 0)
-      if (options.all === true) return callback(null, usable)
-      callback(null, first.address, first.family)
-    })
   }
 }
 
@@ -174,18 +152,6 @@ export async function readBody(exchange: Exchange, bytesMax: number, signal: Abo
   return chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)
 }
 
-/** PEM text of at least one certificate: a file that is not there or holds something else is found at start, not at the first pull. */
-function readAuthorities(file: string): string {
-  try {
-    const text = readFileSync(file, 'utf8')
-    new X509Certificate(text)
-    return text
-  } catch (error) {
-    const reason = (error as NodeJS.ErrnoException).code ?? 'no certificate'
-    throw new PantalaError('CONFIG_INVALID', { detail: `caFile ${file}: ${reason}`, cause: error })
-  }
-}
-
 function isRedirect(status: number): boolean {
   return status === 301 || status === 302 || status === 303 || status === 307 || status === 308
 }
@@ -202,6 +168,10 @@ export function explainFailure(error: unknown, asked: string): SourceFailure {
   const code = (error as { code?: unknown } | null)?.code
   if (error instanceof errors.HeadersTimeoutError || error instanceof errors.BodyTimeoutError)
     return new SourceFailure('SOURCE_STALLED', { detail: `${asked} stalled`, cause: error })
-  const reason = typeof code === 'string' ? code : 'network error'
+  if (code === 'FORBIDDEN_ADDRESS')
+    return new SourceFailure('UPSTREAM_FORBIDDEN', { detail: `${asked}: ${(error as Error).message}` })
+  const refused = /^Proxy response \((\d{3})\)/.exec((error as Error | null)?.message ?? '')
+  const reason =
+    refused !== null ? `it answered ${refused[1]}` : typeof code === 'string' ? code : 'network error'
   return new SourceFailure('SOURCE_AWAY', { detail: `${asked} failed (${reason})`, cause: error })
 }

@@ -8,9 +8,11 @@ import { readContentRange, readLength, readMediaType } from './answer-headers.ts
 import { TokenCache } from './auth.ts'
 import { type EndpointTry, EndpointWalk } from './endpoint-walk.ts'
 import { discardBody, type Exchange, Exchanges, readBody } from './exchange.ts'
+import { HttpProxies } from './reach/http-proxy.ts'
+import type { UpstreamsConfig } from './registry-config.ts'
 import type { BlobAnswer, ForwardAnswer, ManifestAnswer, SourceClient } from './source-client.ts'
 import { failureOfStatus, SourceFailure } from './source-failure.ts'
-import { Upstreams, type UpstreamsConfig } from './upstreams.ts'
+import { Upstreams } from './upstreams.ts'
 
 /** Asked for where the caller names no types: every manifest there is. */
 export const manifestMediaTypes: readonly string[] = [
@@ -43,6 +45,10 @@ export interface RegistryClientInit {
   readonly stallTimeoutMs: number
   readonly connectTimeoutMs?: number
   readonly headersTimeoutMs?: number
+  /** `host:port` of this service's own listeners: never reached through an HTTP proxy, nor taken for one. */
+  readonly ownAddresses?: readonly string[]
+  /** Where HTTPS_PROXY, HTTP_PROXY and NO_PROXY are looked for; empty if absent. */
+  readonly env?: Readonly<Record<string, string | undefined>>
   /** First pause between rounds over all endpoints, in ms; doubled once. */
   readonly retryPauseMs?: number
 }
@@ -54,13 +60,27 @@ export class RegistryClient implements SourceClient {
 
   /** @throws PantalaError CONFIG_INVALID for upstreams that cannot be used */
   constructor(components: RegistryClientComponents, init: RegistryClientInit) {
-    const upstreams = new Upstreams(init.upstreams)
-    this.#exchanges = new Exchanges(upstreams, {
-      stallTimeoutMs: init.stallTimeoutMs,
-      connectTimeoutMs: init.connectTimeoutMs ?? 5_000,
-      headersTimeoutMs: init.headersTimeoutMs ?? 30_000,
-    })
     const { logger, clock, random = Math.random } = components
+    const upstreams = new Upstreams(init.upstreams)
+    const { env = {}, ownAddresses = [] } = init
+    const { proxy, noProxy } = init.upstreams
+    const proxies = new HttpProxies({ proxy, noProxy, env, ownAddresses })
+    this.#exchanges = new Exchanges(
+      { upstreams, proxies },
+      {
+        stallTimeoutMs: init.stallTimeoutMs,
+        connectTimeoutMs: init.connectTimeoutMs ?? 5_000,
+        headersTimeoutMs: init.headersTimeoutMs ?? 30_000,
+      },
+    )
+    for (const warning of proxies.warnings) logger.warn(warning)
+    if (proxies.used.length > 0)
+      logger.info({ proxies: proxies.used }, 'registries are reached through a proxy')
+    for (const name of upstreams.unverified)
+      logger.warn(
+        { registry: name },
+        'skipVerify: whoever answers is taken for this registry, and is given credentials',
+      )
     const tokens = new TokenCache({ exchanges: this.#exchanges, clock })
     this.#walk = new EndpointWalk(
       { upstreams, exchanges: this.#exchanges, tokens, clock, logger, random },

@@ -1,24 +1,7 @@
 // Which URLs stand for a registry name, in the order to try them, and which names may be contacted at all. Speaks to none of them.
 import { PantalaError } from '../errors.ts'
-import { isLinkLocal } from './link-local.ts'
-
-/** What the configuration says of one registry. */
-export interface RegistryConfig {
-  /** URLs tried before the registry itself, in this order. A path becomes a prefix of the repository name. `http://` is plain HTTP. */
-  readonly mirrors?: readonly string[]
-  /** The registry itself is spoken to over plain HTTP. */
-  readonly insecure?: boolean
-  /** PEM file of certificate authorities trusted for the registry and its mirrors, besides the usual ones. */
-  readonly caFile?: string
-}
-
-export interface UpstreamsConfig {
-  /** Registry for names that carry none. */
-  readonly default: string
-  readonly registries: Readonly<Record<string, RegistryConfig>>
-  /** Registry names that may be contacted besides those configured above; `*` is any name that is not link-local. */
-  readonly allow: readonly string[]
-}
+import { isLinkLocal, isLoopback } from './reach/address-class.ts'
+import type { RegistryConfig, UpstreamsConfig } from './registry-config.ts'
 
 /** One place to ask for a registry's content. */
 export interface Endpoint {
@@ -28,7 +11,8 @@ export interface Endpoint {
   readonly prefix: string
   /** True where plain HTTP may be spoken, also to token servers and after redirects. */
   readonly insecure: boolean
-  readonly caFile: string | undefined
+  /** Whose TLS settings apply: a registry's canonical name, or empty for the usual ones. */
+  readonly trust: string
   /** False for the registry itself, whose word is final. */
   readonly mirror: boolean
 }
@@ -82,10 +66,14 @@ export class Upstreams {
     }
   }
 
-  /** Files of certificate authorities that the configuration names. */
-  get caFiles(): ReadonlySet<string> {
-    const files = [...this.#registries.values()].map(registry => registry.caFile)
-    return new Set(files.filter(file => file !== undefined))
+  /** Registries with TLS settings of their own, by canonical name. */
+  get ownTrusts(): ReadonlyMap<string, RegistryConfig> {
+    return new Map([...this.#registries].filter(([, registry]) => hasOwnTrust(registry)))
+  }
+
+  /** Registries that are not verified. */
+  get unverified(): readonly string[] {
+    return [...this.#registries].filter(([, registry]) => registry.skipVerify === true).map(([name]) => name)
   }
 
   /**
@@ -110,14 +98,23 @@ export class Upstreams {
     return endpoints
   }
 
-  /** True if connections to this host may use this address: link-local ones only where the operator listed the host. */
-  mayConnect(host: string, address: string): boolean {
-    return !isLinkLocal(address) || this.#listedHosts.has(host)
+  /**
+   * Why connections to this host may not use this address (or the host itself, where it is one); undefined if they may. Link-local ones are
+   * for hosts that the operator listed; so is loopback where a registry sends there rather than being there itself.
+   */
+  refusalOf(host: string, address: string, elsewhere: boolean): string | undefined {
+    if (this.#listedHosts.has(host)) return undefined
+    if (isLinkLocal(address)) return 'a link-local address'
+    return elsewhere && isLoopback(address) ? 'a loopback address, where it was sent to' : undefined
   }
 }
 
+function hasOwnTrust({ caFile, certFile, keyFile, skipVerify }: RegistryConfig): boolean {
+  return caFile !== undefined || certFile !== undefined || keyFile !== undefined || skipVerify === true
+}
+
 function listEndpoints(name: string, config: RegistryConfig): readonly Endpoint[] {
-  const { caFile } = config
+  const trust = hasOwnTrust(config) ? name : ''
   const endpoints: Endpoint[] = (config.mirrors ?? []).map(mirror => {
     const url = parseMirror(mirror)
     const path = url.pathname.replace(/^\/(?:v2(?:\/|$))?|\/+$/g, '')
@@ -125,14 +122,14 @@ function listEndpoints(name: string, config: RegistryConfig): readonly Endpoint[
       origin: url.origin,
       prefix: path === '' ? '' : `${path}/`,
       insecure: url.protocol === 'http:',
-      caFile,
+      trust,
       mirror: true,
     }
   })
   const insecure = config.insecure === true
   const host = name === 'docker.io' ? 'registry-1.docker.io' : name
   const { origin } = new URL(`${insecure ? 'http' : 'https'}://${host}`)
-  endpoints.push({ origin, prefix: '', insecure, caFile, mirror: false })
+  endpoints.push({ origin, prefix: '', insecure, trust, mirror: false })
   return endpoints
 }
 

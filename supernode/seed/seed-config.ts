@@ -1,4 +1,4 @@
-// What the supernode's own seed is configured with: a dfdaemon in seed mode beside it. The secret goes by environment, never to disk.
+// What the supernode's own seed is configured with: a dfdaemon in seed mode beside it. Secrets go by environment, never to disk.
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { PantalaError } from '../../shared/errors.ts'
@@ -32,7 +32,7 @@ export function makeSeedConfig(config: SupernodeConfig, setting: SeedSetting): R
     },
     store: { quotaBytes: config.seed.quotaBytes },
     upload: { slots: SEED_UPLOAD_SLOTS },
-    upstreams: config.upstreams,
+    upstreams: { ...config.upstreams, proxy: undefined },
     manifest: config.manifest,
     source: { stallTimeoutMs: config.source.stallTimeoutMs },
     shutdown: config.shutdown,
@@ -50,8 +50,11 @@ export async function writeSeedConfig(
   await writeFile(file, text, { mode: 0o600 }).catch(cause => {
     throw new PantalaError('DATA_DIR_UNUSABLE', { detail: cause.message, cause })
   })
-  const env: Record<string, string> =
-    setting.secret === undefined ? {} : { PANTALA_DFDAEMON_CLUSTER_SECRET: setting.secret }
+  const env: Record<string, string> = {}
+  if (setting.secret !== undefined) env['PANTALA_DFDAEMON_CLUSTER_SECRET'] = setting.secret
+  // A proxy's URL may hold a password.
+  const { proxy } = config.upstreams
+  if (proxy !== undefined) env['PANTALA_DFDAEMON_UPSTREAMS_PROXY'] = proxy
   return { args: ['dfdaemon', '--config', file], env }
 }
 

@@ -3,7 +3,7 @@ import { pino } from 'pino'
 import { systemClock } from '../../shared/clock.ts'
 import type { Logger } from '../../shared/logger.ts'
 import { RegistryClient, type RegistryClientInit } from '../../shared/source/registry-client.ts'
-import type { RegistryConfig } from '../../shared/source/upstreams.ts'
+import type { RegistryConfig, UpstreamsConfig } from '../../shared/source/registry-config.ts'
 
 /** A logger at the most talkative level, and its lines. */
 export function recordingLogger(): { logger: Logger; lines: string[] } {
@@ -14,18 +14,18 @@ export function recordingLogger(): { logger: Logger; lines: string[] } {
 
 export function makeClient(
   registries: Record<string, RegistryConfig>,
-  init: Partial<Omit<RegistryClientInit, 'upstreams'>> = {},
+  init: Partial<Omit<RegistryClientInit, 'upstreams'>> & { upstreams?: Partial<UpstreamsConfig> } = {},
   logger: Logger = recordingLogger().logger,
 ): RegistryClient {
   return new RegistryClient(
     { logger, clock: systemClock, random: () => 0.5 },
     {
-      upstreams: { default: 'docker.io', registries, allow: [] },
       stallTimeoutMs: 1_000,
       connectTimeoutMs: 1_000,
       headersTimeoutMs: 1_000,
       retryPauseMs: 5,
       ...init,
+      upstreams: { default: 'docker.io', registries, allow: [], ...init.upstreams },
     },
   )
 }

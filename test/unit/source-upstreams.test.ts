@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { isPantalaError } from '../../shared/errors.ts'
-import { isLinkLocal } from '../../shared/source/link-local.ts'
+import { isLinkLocal, isLoopback } from '../../shared/source/reach/address-class.ts'
 import { Upstreams } from '../../shared/source/upstreams.ts'
 
 const config = {
@@ -71,8 +71,8 @@ test('with any name allowed, refuses link-local addresses unless they are listed
     refuses(upstreams, name, 'UPSTREAM_FORBIDDEN')
   const listed = new Upstreams({ ...config, allow: ['*', '169.254.3.4:5000'] })
   assert.deepEqual(origins(listed, '169.254.3.4:5000'), ['https://169.254.3.4:5000/'])
-  assert(listed.mayConnect('169.254.3.4', '169.254.3.4'))
-  assert(!listed.mayConnect('evil.example', '169.254.3.4'))
+  assert.equal(listed.refusalOf('169.254.3.4', '169.254.3.4', true), undefined)
+  assert.notEqual(listed.refusalOf('evil.example', '169.254.3.4', false), undefined)
 })
 
 test('knows link-local addresses in every spelling', () => {
@@ -83,10 +83,45 @@ test('knows link-local addresses in every spelling', () => {
     '::ffff:a9fe:1',
     '[fe80::1]',
     '100.100.100.200',
+    'fd00:ec2::254',
+    'fd20:ce:0:0::254',
+    '168.63.129.16',
+    '::169.254.169.254',
+    '64:ff9b::a9fe:a9fe',
+    '[64:ff9b::169.254.169.254]',
+    '2002:a9fe:a9fe::1',
+    'metadata.google.internal',
+    'Metadata.Google.Internal.',
   ])
     assert(isLinkLocal(address), address)
   for (const address of ['127.0.0.1', '10.1.2.3', '::1', 'fec0::1', 'registry.lab', '169.253.1.1'])
     assert(!isLinkLocal(address), address)
+})
+
+test('knows loopback in every spelling', () => {
+  for (const address of [
+    '127.0.0.1',
+    '127.9.9.9',
+    '0.0.0.0',
+    '[::1]',
+    '::',
+    '::ffff:7f00:1',
+    '::127.0.0.1',
+    '64:ff9b::7f00:1',
+  ])
+    assert(isLoopback(address), address)
+  for (const name of ['localhost', 'a.localhost', 'LOCALHOST.']) assert(isLoopback(name), name)
+  for (const address of ['128.0.0.1', '10.0.0.1', '::2', 'localhost.lab', 'notlocalhost'])
+    assert(!isLoopback(address), address)
+})
+
+test('what a registry sends to may be loopback only where it is listed', () => {
+  const upstreams = new Upstreams({ ...config, allow: ['*', 'storage.lab'] })
+  assert.equal(upstreams.refusalOf('reg.lab', '127.0.0.1', false), undefined)
+  assert.match(upstreams.refusalOf('evil.example', '127.0.0.1', true) ?? '', /loopback/)
+  assert.match(upstreams.refusalOf('localhost', 'localhost', true) ?? '', /loopback/)
+  assert.equal(upstreams.refusalOf('storage.lab', '127.0.0.1', true), undefined)
+  assert.equal(upstreams.refusalOf('minio.corp', '10.1.2.3', true), undefined)
 })
 
 test('refuses mirrors with credentials or of another scheme', () => {
