@@ -85,10 +85,14 @@ test('the secret goes by environment; the file is the owner’s alone', async t 
     peer: { address: '0.0.0.0:8001', announce: ['/ip4/192.0.2.1/tcp/8001'] },
     seed: { enabled: true, peerAddress: '0.0.0.0:8003', quotaBytes: 1000 },
     source: { budgetRatio: 1.6, stallTimeoutMs: 10_000 },
+    upstreams: { default: 'docker.io', registries: {}, allow: ['*'], proxy: 'http://u:hush@p.corp' },
   } as unknown as SupernodeConfig
   const setting = { supernodeAddress: '/ip4/127.0.0.1/tcp/8001/p2p/X', secret: 'hush' }
   const { args, env } = await writeSeedConfig(config, setting)
-  assert.deepEqual(env, { PANTALA_DFDAEMON_CLUSTER_SECRET: 'hush' })
+  assert.deepEqual(env, {
+    PANTALA_DFDAEMON_CLUSTER_SECRET: 'hush',
+    PANTALA_DFDAEMON_UPSTREAMS_PROXY: 'http://u:hush@p.corp',
+  })
   const file = args.at(-1)!
   assert.equal((await stat(file)).mode & 0o777, 0o600)
   const text = await readFile(file, 'utf8')
