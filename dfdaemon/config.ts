@@ -15,7 +15,12 @@ export interface DfdaemonConfig extends SharedConfig {
   readonly zone: string | undefined
   readonly seed: boolean
   readonly supernode: { readonly addresses: readonly string[] }
-  readonly proxy: { readonly address: string; readonly requestsMax: number; readonly stalledSendMs: number }
+  readonly proxy: {
+    readonly address: string
+    readonly requestsMax: number
+    readonly stalledSendMs: number
+    readonly prefetch: boolean
+  }
   readonly intercept: { readonly hosts: readonly string[] }
   readonly peer: { readonly address: string; readonly announce: readonly string[] }
   readonly admin: { readonly address: string }
@@ -58,6 +63,12 @@ export const dfdaemonOptions: readonly Option[] = [
     kind: 'duration',
     preset: '120s',
     doc: 'A client that takes no byte for this long is cut.',
+  },
+  {
+    key: 'proxy.prefetch',
+    kind: 'boolean',
+    preset: true,
+    doc: 'After a request for a range of a blob the rest of it follows. Off: only the pieces that ranges ask for are fetched and kept, for lazy pullers.',
   },
   {
     key: 'proxy.forward',

@@ -176,7 +176,7 @@ async function startParts({ config, components, node, secret, stack }: StartCont
       },
       random: Math.random,
     },
-    { sessionsMax: SESSIONS_MAX, lingerMs: SESSION_LINGER_MS },
+    { sessionsMax: SESSIONS_MAX, lingerMs: SESSION_LINGER_MS, prefetch: config.proxy.prefetch },
   )
   const manifests = new Manifests(
     { scheduler, client: registry, clock, logger, metrics },

@@ -1,4 +1,5 @@
 // Hands a range of a blob on in order while its pieces land: two buffers in turn, one being read while the other is being taken.
+import { pieceAt } from '../../shared/piece.ts'
 import type { TakeChunk } from './blobs.ts'
 import type { BufferPool, Loan } from './buffer-pool.ts'
 import { type ReadableBlob, readableUntil, waitForBytes } from './readable-blob.ts'
@@ -12,8 +13,12 @@ const SPARE_CHUNK_BYTES = 64 * 1024
 export interface SendInit {
   readonly offset: number
   readonly length: number
+  /** False for a part of the blob: its last byte does not wait for the check of the whole, unless all of the blob is here. */
+  readonly whole: boolean
   /** Called when the sending waits for another piece, so that it is fetched first. */
   onPosition?(piece: number): void
+  /** Called when the sending comes to another piece. */
+  onEnter?(piece: number): void
 }
 
 /** @throws the blob's error, what `take` rejected with, or the signal's reason */
@@ -30,12 +35,19 @@ export async function sendBlob(
   try {
     let position = init.offset
     let turn = 0
+    let entered = -1
     while (position < end) {
       signal.throwIfAborted()
       const { buffer } = loans[turn]!
-      const until = readableUntil(blob, position, Math.min(end, position + buffer.byteLength))
+      const piece = pieceAt(blob.geometry, position)
+      if (piece !== entered) {
+        entered = piece
+        init.onEnter?.(piece)
+      }
+      const limit = Math.min(end, position + buffer.byteLength)
+      const until = readableUntil(blob, position, limit, init.whole)
       if (until === position) {
-        init.onPosition?.(Math.floor(position / blob.geometry.pieceSize))
+        init.onPosition?.(piece)
         await waitForBytes(blob, position, signal)
         continue
       }

@@ -14,13 +14,14 @@ import type {
   SourceRef,
 } from '../../shared/protocol/messages.ts'
 import type { BlobHandle } from '../store/blob-store.ts'
-import { reportHeld } from './held-pieces.ts'
+import { heldBits, reportUntold } from './held-pieces.ts'
 import { PieceGathering } from './piece-gathering.ts'
 import { PieceLanding, type PieceOrigin } from './piece-landing.ts'
-import { missingRuns } from './piece-runs.ts'
+import { missingOf } from './piece-runs.ts'
 import type { ReadableBlob } from './readable-blob.ts'
-import { ReaderSeats, type Seat } from './reader-seats.ts'
+import type { PieceSpan, Seat } from './reader-seats.ts'
 import type { SessionComponents, SessionInit } from './session-components.ts'
+import { SessionReaders } from './session-readers.ts'
 import { type Awaited, SessionWaiters } from './session-waiters.ts'
 import type { SourceReason } from './source-runs.ts'
 import { StallWatch } from './stall-watch.ts'
@@ -37,7 +38,7 @@ export class BlobSession implements ReadableBlob {
   readonly #registration: TaskRegistration
   readonly #watch: StallWatch
   readonly #gathering: PieceGathering
-  readonly #seats: ReaderSeats
+  readonly #readers: SessionReaders
   #source: SourceRef
   #handle: BlobHandle | undefined
   #landing: PieceLanding | undefined
@@ -53,17 +54,15 @@ export class BlobSession implements ReadableBlob {
     this.geometry = init.geometry
     this.#source = init.source
     this.#logger = components.logger.child({ digest: init.digest })
-    this.#seats = new ReaderSeats(
-      { clock: components.clock },
-      {
-        lingerMs: init.lingerMs,
-        onMoved: () => this.#gathering.askSoon(),
-        onEmpty: () => void this.#releaseIfOver(),
-        onDeserted: () => {
-          if (!this.#gathering.runs.busy) this.#end('left')
-        },
-      },
-    )
+    this.#readers = new SessionReaders(components, {
+      ...init,
+      have: () => (this.#outcome === undefined ? this.#handle?.stat.have : undefined),
+      isRegistered: () => this.#registration.asked && this.#outcome === undefined,
+      isBusy: () => this.#gathering.runs.busy,
+      onMoved: () => this.#gathering.serveReaders(),
+      onEmpty: () => void this.#releaseIfOver(),
+      onDeserted: () => this.#end('left'),
+    })
     this.#registration = this.#makeRegistration()
     this.#gathering = new PieceGathering(components, {
       digest: init.digest,
@@ -77,10 +76,10 @@ export class BlobSession implements ReadableBlob {
         return this.#outcome === undefined ? this.#handle : undefined
       },
       from: () => this.#source,
-      urgent: () => this.#seats.pieces,
+      readers: this.#readers,
       land: (piece, bytes, hash, origin) => this.#land(piece, bytes, hash, origin),
-      onSourceFailed: (run, reason, error) => this.#sourceFailed(run, reason, error),
-      onSourceIdle: () => this.#seats.restartLinger(),
+      onSourceFailed: (runs, reason, error) => this.#sourceFailed(runs, reason, error),
+      onSourceIdle: () => this.#readers.restartLinger(),
       onDropped: () => {
         // What was hashed of them is void.
         if (this.#handle !== undefined) this.#landing = this.#makeLanding(this.#handle)
@@ -111,6 +110,10 @@ export class BlobSession implements ReadableBlob {
     return (this.#handle?.stat.have.count ?? 0) > 0
   }
 
+  get full(): boolean {
+    return this.#handle?.stat.have.isFull ?? false
+  }
+
   has(piece: number): boolean {
     return this.#gathering.trust.isSure(piece) && (this.#handle?.stat.have.has(piece) ?? false)
   }
@@ -135,9 +138,15 @@ export class BlobSession implements ReadableBlob {
     return this.#waiters.add(what, wake, fail)
   }
 
-  /** Takes a seat as a reader; the session goes on at least as long as somebody has one. */
-  join(): Seat {
-    return this.#seats.take()
+  /** Takes a seat as a reader of the whole, or of `spans` in the order in which they are read; the session goes on at least as long as somebody has one. */
+  join(spans?: readonly PieceSpan[]): Seat {
+    return this.#readers.join(spans)
+  }
+
+  /** Ends a session that nobody reads from and that fetches nothing it was granted, to make room for another; false if it goes on. */
+  yieldPlace(): boolean {
+    if (this.#readers.count === 0 && !this.#gathering.runs.busy) this.#end('left')
+    return this.#outcome !== undefined
   }
 
   /** Progress for people. */
@@ -148,7 +157,7 @@ export class BlobSession implements ReadableBlob {
       pieces: pieceCount(this.geometry),
       have: this.#handle?.stat.have.count ?? 0,
       ...this.#gathering.describe(),
-      readers: this.#seats.count,
+      readers: this.#readers.count,
     }
   }
 
@@ -160,10 +169,8 @@ export class BlobSession implements ReadableBlob {
           digest: this.digest,
           size: this.geometry.size,
           source: this.#source,
-          have: () => {
-            const have = this.#handle?.stat.have
-            return have === undefined || have.count === 0 ? undefined : Uint8Array.from(have.bytes)
-          },
+          have: () => heldBits(this.#handle),
+          wish: () => this.#readers.wish(),
         },
         listener: {
           onRegistered: answer => this.#applyRegistered(answer),
@@ -206,7 +213,7 @@ export class BlobSession implements ReadableBlob {
   /** Runs what the supernode granted, after what was granted before. */
   acceptGrant(grant: Grant): void {
     this.#source = grant.source
-    this.#gathering.runs.queue(grant.runs, 'granted')
+    this.#gathering.runs.queue(grant.runs, 'granted', grant.urgent === true)
   }
 
   /** Ends the session now; readers fail with `error`. */
@@ -278,8 +285,7 @@ export class BlobSession implements ReadableBlob {
     const { trust } = this.#gathering
     trust.learn(hashed.pieces(), answer.hashes)
     const handle = this.#handle!
-    const untold = [...handle.stat.have.pieces()].filter(piece => !hashed.has(piece))
-    reportHeld(this.#c.scheduler, handle, untold)
+    reportUntold(this.#c.scheduler, handle, hashed)
     trust.dropWrong().then(
       () => this.#gathering.askSoon(),
       error => this.#break(error),
@@ -334,11 +340,12 @@ export class BlobSession implements ReadableBlob {
 
   // ---- ends ----
 
-  #sourceFailed(run: PieceRun, reason: SourceReason, error: PantalaError): void {
+  #sourceFailed(runs: readonly PieceRun[], reason: SourceReason, error: PantalaError): void {
     if (this.#outcome !== undefined) return
-    this.#logger.warn({ err: error.message, run, reason }, 'source failed')
+    this.#logger.warn({ err: error.message, runs, reason }, 'source failed')
     if (reason === 'granted') {
-      this.#c.scheduler.grantFailed(this.digest, [...missingRuns(this.#handle?.stat.have, run)], error)
+      const missing = missingOf(this.#handle?.stat.have, runs)
+      this.#c.scheduler.grantFailed(this.digest, missing, error)
       if (!this.#registration.asked) this.#end('failed', error)
     } else if (error.entry.retry === 'never' || !this.#gathering.hopeful) {
       this.#end('failed', error)
@@ -354,7 +361,7 @@ export class BlobSession implements ReadableBlob {
     if (this.#outcome !== undefined) return
     this.#outcome = outcome
     this.#watch.stop()
-    this.#seats.stop()
+    this.#readers.stop()
     const reason = error ?? new PantalaError('SHUTTING_DOWN', { detail: `session ${outcome}` })
     this.#gathering.stop(reason)
     this.#stop.abort(reason)
@@ -367,7 +374,7 @@ export class BlobSession implements ReadableBlob {
 
   /** Lets go of the store once the session is over and nobody reads from it. */
   async #releaseIfOver(): Promise<void> {
-    if (this.#outcome === undefined || this.#seats.count > 0) return
+    if (this.#outcome === undefined || this.#readers.count > 0) return
     const handle = this.#handle
     this.#handle = undefined
     await this.#gathering.runs.settled()

@@ -5,6 +5,7 @@ import type { Digest } from '../../shared/digest.ts'
 import type { Candidate, HostId } from '../../shared/protocol/messages.ts'
 import type { ParentLink } from '../fetch/piece-fetcher.ts'
 import type { ParentSet } from './parent-set.ts'
+import type { SessionReaders } from './session-readers.ts'
 import type { SourceRuns } from './source-runs.ts'
 import { nextShare } from './source-shares.ts'
 
@@ -38,8 +39,9 @@ export interface LoneHelpInit {
   isRequested(piece: number): boolean
   /** Pieces whose hash is known, so that a parent can be asked. */
   isKnown(piece: number): boolean
-  /** Pieces that readers wait for. */
-  urgent(): ReadonlySet<number>
+  /** True for hashes that rest on one parent's word. */
+  isProvisional(piece: number): boolean
+  readonly readers: Pick<SessionReaders, 'pieces' | 'isPartial' | 'missingRuns'>
 }
 
 export class LoneHelp {
@@ -129,7 +131,10 @@ export class LoneHelp {
   /** Takes this host's next share from the source, one at a time. */
   help(): void {
     const have = this.#init.have()
+    this.helpReaders()
+    const { readers } = this.#init
     if (!this.isOn || this.#gathering !== undefined || have === undefined || this.#runs.busy) return
+    if (readers.isPartial) return
     const { links } = this.#parents
     // The hash of what a parent holds may be on its way; after a stall it is not waited for.
     const isOffered = (piece: number) =>
@@ -143,9 +148,23 @@ export class LoneHelp {
       have,
       isElsewhere: piece => this.#init.isRequested(piece) || isOffered(piece),
       rankMax: Math.floor(this.#stalls / STALLS_PER_RANK),
-      urgent: this.#init.urgent(),
+      urgent: readers.pieces,
     })
     if (run !== undefined) this.#runs.queue([run], 'helpless')
+  }
+
+  /** Takes from the source what readers of ranges need and no parent can give: nobody else may ever fetch that. */
+  helpReaders(): void {
+    if (!this.isOn || this.#gathering !== undefined || this.#init.have() === undefined) return
+    const { links } = this.#parents
+    const isComing = (piece: number): boolean => {
+      if (this.#runs.covers(piece) || this.#init.isRequested(piece)) return true
+      // The hash may be on its way; a word that nobody confirms is of no use to a reader of a part.
+      const isUsable = this.#init.isKnown(piece) ? !this.#init.isProvisional(piece) : this.#stalls === 0
+      return isUsable && links.some(link => link.have.has(piece))
+    }
+    const runs = this.#init.readers.missingRuns(isComing)
+    if (runs.length > 0) this.#runs.queue(runs, 'helpless', true)
   }
 
   /** A host that knows nobody goes straight to the source. */

@@ -15,6 +15,9 @@ import { type PieceRequest, PieceRequests } from './piece-requests.ts'
 /** Bytes asked of one parent and not yet received, at most; at least two pieces, so that one is under way while one lands. */
 const LINK_WINDOW_BYTES = 12 * 1024 * 1024
 
+/** Pieces asked of one parent that nobody waits for yet, while readers of ranges may ask for others. */
+const GENTLE_PIECES_MAX = 2
+
 export interface AskerInit {
   readonly geometry: Geometry
   readonly signal: AbortSignal
@@ -23,8 +26,12 @@ export interface AskerInit {
   have(): Bitfield | undefined
   /** True for pieces that come by another way (the source). */
   isElsewhere(piece: number): boolean
-  /** Pieces that readers wait for. */
+  /** Pieces that readers wait for, most urgent first. */
   urgent(): Iterable<number>
+  /** True if nothing but the urgent pieces is wanted. */
+  isPartial(): boolean
+  /** True if others are asked for only a few at a time, so that those that become urgent are soon served. */
+  isGentle(): boolean
   /** Stores a piece whose hash was checked; the buffer may be reused when the promise settles. */
   land(piece: number, bytes: Buffer, hash: Uint8Array, host: HostId): Promise<void>
   onCorrupt(piece: number, host: HostId): void
@@ -115,16 +122,20 @@ export class PieceAsker {
     const have = this.#init.have()
     if (have === undefined || links.length === 0) return []
     const { hashes } = this.#init
+    const urgent = [...this.#init.urgent()]
+    const only = this.#init.isPartial() ? new Set(urgent) : undefined
     const room = this.#pool.roomFor(this.#init.geometry.pieceSize) + (inHand === undefined ? 0 : 1)
     return pickPieces({
       pieces: have.length,
       offers: links.map(link => ({ have: link.have, room: this.#windowPieces - link.pending })),
       wanted: piece =>
         !have.has(piece) &&
+        only?.has(piece) !== false &&
         hashes.known.has(piece) &&
         !this.#requests.has(piece) &&
         !this.#init.isElsewhere(piece),
-      urgent: [...this.#init.urgent()],
+      urgent,
+      spare: this.#init.isGentle() ? Math.max(0, this.#windowPieces - GENTLE_PIECES_MAX) : 0,
       picksMax: Math.max(room, 1),
       random: this.#random,
     })

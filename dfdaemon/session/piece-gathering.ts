@@ -14,6 +14,7 @@ import { PieceAsker } from './piece-asker.ts'
 import { PieceHashes } from './piece-hashes.ts'
 import type { PieceOrigin } from './piece-landing.ts'
 import type { SessionComponents } from './session-components.ts'
+import type { SessionReaders } from './session-readers.ts'
 import type { SessionWaiters } from './session-waiters.ts'
 import { type SourceReason, SourceRuns } from './source-runs.ts'
 
@@ -28,11 +29,10 @@ export interface GatheringInit {
   /** Opens the blob for a run of the source; undefined if the session is over. */
   open(): Promise<BlobHandle | undefined>
   from(): SourceRef
-  /** Pieces that readers wait for. */
-  urgent(): ReadonlySet<number>
+  readonly readers: SessionReaders
   /** Stores a piece whose hash was checked. */
   land(piece: number, bytes: Buffer, hash: Uint8Array, origin: PieceOrigin): Promise<void>
-  onSourceFailed(run: PieceRun, reason: SourceReason, error: PantalaError): void
+  onSourceFailed(runs: readonly PieceRun[], reason: SourceReason, error: PantalaError): void
   /** The last run of the source ended. */
   onSourceIdle(): void
   /** Pieces that had landed are gone: they were not what they should be. */
@@ -52,7 +52,7 @@ export class PieceGathering {
 
   constructor(components: SessionComponents, init: GatheringInit) {
     this.#init = init
-    const { digest, geometry, signal, waiters, logger } = init
+    const { digest, geometry, signal, waiters, logger, readers } = init
     const { clock, pool, scheduler, metrics, random, search = noSearch } = components
     const have = (): Bitfield | undefined => init.handle()?.stat.have
     const hashes = new PieceHashes(pieceCount(geometry))
@@ -110,8 +110,12 @@ export class PieceGathering {
         signal,
         have,
         hashes,
-        isElsewhere: piece => this.runs.covers(piece),
-        urgent: init.urgent,
+        // A reader of a range can't wait for the whole digest to confirm one parent's word: the source is asked instead.
+        isElsewhere: piece =>
+          this.runs.covers(piece) || (hashes.isProvisional(piece) && readers.isRanged(piece)),
+        urgent: () => readers.pieces,
+        isPartial: () => readers.isPartial,
+        isGentle: () => readers.isGentle,
         land: init.land,
         onCorrupt: (piece, host) => {
           metrics.countPieceRejected('corrupt')
@@ -128,7 +132,8 @@ export class PieceGathering {
         have,
         isRequested: piece => this.#asker.isRequested(piece),
         isKnown: piece => hashes.known.has(piece),
-        urgent: init.urgent,
+        isProvisional: piece => hashes.isProvisional(piece),
+        readers,
       },
     )
   }
@@ -145,6 +150,12 @@ export class PieceGathering {
       requested: this.#asker.requested,
       alone: this.#lone.isOn,
     }
+  }
+
+  /** Readers need other pieces than before. */
+  serveReaders(): void {
+    this.#asker.askSoon()
+    this.#lone.helpReaders()
   }
 
   /** Hashes or pieces may be wanted, or be had, that were not a moment ago. */
@@ -181,7 +192,12 @@ export class PieceGathering {
   onStall(): void {
     const have = this.#init.handle()?.stat.have
     if (this.#lone.isOn) this.#lone.onStall()
-    else if (have !== undefined) this.runs.queueNextMissing(have)
+    else if (have !== undefined) {
+      const { readers } = this.#init
+      const urgent = readers.missingRuns(piece => this.runs.covers(piece))
+      this.runs.queue(urgent, 'helpless', true)
+      if (!readers.isPartial) this.runs.queueNextMissing(have)
+    }
   }
 
   /** The whole digest was wrong: drops what rests on one parent's word and gathers that again. False if there is no such thing. */
@@ -202,7 +218,7 @@ export class PieceGathering {
     if (this.#init.signal.aborted) return
     try {
       await this.trust.hear(host, pieces, told)
-      this.#asker.askSoon()
+      this.serveReaders()
     } catch (error) {
       this.#init.onBroken(error)
     }

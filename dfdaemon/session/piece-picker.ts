@@ -14,6 +14,8 @@ export interface PickQuestion {
   wanted(piece: number): boolean
   /** Pieces that readers wait for, most urgent first; they may be unwanted or offered by nobody. */
   readonly urgent: readonly number[]
+  /** Room that picks which nobody waits for leave free at each parent, so that what a reader asks for next finds it. */
+  readonly spare?: number
   /** How many picks at most (free buffers). */
   readonly picksMax: number
   /** Uniform in [0, 1). */
@@ -53,6 +55,8 @@ export function pickPieces(question: PickQuestion): Pick[] {
   for (const piece of question.urgent) {
     if (roomLeft > 0 && !taken.has(piece) && question.wanted(piece)) give(piece)
   }
+  const { spare = 0 } = question
+  if (spare > 0) for (const offer of rooms.keys()) rooms[offer] = Math.max(0, rooms[offer]! - spare)
   if (roomLeft <= 0) return picks
 
   const ranked: Array<{ piece: number; holders: number; tie: number }> = []

@@ -7,6 +7,8 @@ export interface ReadableBlob {
   readonly geometry: Geometry
   /** True once the piece is stored and verified. */
   has(piece: number): boolean
+  /** True once every piece is stored, checked as a whole or not. */
+  readonly full: boolean
   /** True once the whole digest was checked and the blob committed. */
   readonly complete: boolean
   read(position: number, into: Uint8Array): Promise<void>
@@ -14,11 +16,14 @@ export interface ReadableBlob {
   wait(what: Awaited, wake: () => void, fail: (error: Error) => void): () => void
 }
 
-/** End of the bytes that may be handed on from `position`, looking no further than `limit`: without a gap, short of the last byte unless complete. */
-export function readableUntil(blob: ReadableBlob, position: number, limit: number): number {
+/**
+ * End of the bytes that may be handed on from `position`, looking no further than `limit`: without a gap, and short of the last byte until
+ * the whole digest was checked. Only a reader of a part (`whole` false) may have the last byte of a blob that is not all here.
+ */
+export function readableUntil(blob: ReadableBlob, position: number, limit: number, whole: boolean): number {
   if (blob.complete) return limit
   const { geometry } = blob
-  const end = Math.min(limit, geometry.size - 1)
+  const end = whole || blob.full ? Math.min(limit, geometry.size - 1) : limit
   let until = position
   for (let piece = pieceAt(geometry, position); until < end && blob.has(piece); ) {
     piece++

@@ -38,5 +38,7 @@ export interface SessionInit {
   readonly register: boolean
   /** How long a session without readers goes on, in ms. */
   readonly lingerMs: number
+  /** True if the rest of the blob follows where only a range of it is read. */
+  readonly prefetch: boolean
   onEnd(outcome: Finish['outcome']): void
 }

@@ -1,7 +1,7 @@
 // All running sessions, one per digest: readers join them, grants go to them, complete blobs are read from the store without one.
 import type { Digest } from '../../shared/digest.ts'
 import { isPantalaError, PantalaError } from '../../shared/errors.ts'
-import { BLOB_BYTES_MAX, type Geometry, geometryFor } from '../../shared/piece.ts'
+import { BLOB_BYTES_MAX, type Geometry, geometryFor, pieceAt } from '../../shared/piece.ts'
 import type { Candidate, Grant } from '../../shared/protocol/messages.ts'
 import type { SourceClient } from '../../shared/source/source-client.ts'
 import type { BlobHandle } from '../store/blob-store.ts'
@@ -13,6 +13,7 @@ import { reportHeld } from './held-pieces.ts'
 import { passThrough } from './pass-through.ts'
 import { piecesOf } from './piece-runs.ts'
 import { type ReadableBlob, waitFor } from './readable-blob.ts'
+import type { PieceSpan } from './reader-seats.ts'
 import type { SessionComponents } from './session-components.ts'
 
 export interface TableComponents extends SessionComponents {
@@ -26,6 +27,8 @@ export interface SessionTableInit {
   readonly sessionsMax: number
   /** How long a session without readers goes on, in ms, so that a client that was cut finds it when it comes back. */
   readonly lingerMs: number
+  /** True if the rest of a blob follows where only ranges of it are read; else only the pieces of those ranges are fetched. */
+  readonly prefetch: boolean
 }
 
 export class SessionTable implements Blobs {
@@ -50,7 +53,7 @@ export class SessionTable implements Blobs {
 
   async open(
     request: BlobRequest,
-    _spans: readonly ByteSpan[] | undefined,
+    spans: readonly ByteSpan[] | undefined,
     signal: AbortSignal,
   ): Promise<OpenBlob> {
     signal.throwIfAborted()
@@ -59,7 +62,7 @@ export class SessionTable implements Blobs {
     const size = this.#sessions.get(request.digest)?.geometry.size ?? (await this.length(request, signal))
     if (size > BLOB_BYTES_MAX) return this.#openPassThrough(request, size)
     try {
-      return await this.#openSession(request, size, signal)
+      return await this.#openSession(request, size, spans, signal)
     } catch (error) {
       if (!isPantalaError(error, 'STORE_FULL') && !isPantalaError(error, 'STORE_FAILED')) throw error
       this.#c.logger.warn(
@@ -141,14 +144,19 @@ export class SessionTable implements Blobs {
     return openStored(handle, this.#c.sendPool)
   }
 
-  async #openSession(request: BlobRequest, size: number, signal: AbortSignal): Promise<OpenBlob> {
+  async #openSession(
+    request: BlobRequest,
+    size: number,
+    spans: readonly ByteSpan[] | undefined,
+    signal: AbortSignal,
+  ): Promise<OpenBlob> {
     const session =
       this.#sessions.get(request.digest) ??
       this.#startSession(request.digest, geometryFor(size), request.source, true)
-    const seat = session.join()
+    const seat = session.join(spans?.map(span => piecesIn(session.geometry, span)))
     try {
       await withSignal(session.ensureRegistered(), signal)
-      await firstBytes(session, signal)
+      await firstBytes(session, spans?.[0], signal)
     } catch (error) {
       seat.leave()
       throw error
@@ -157,7 +165,11 @@ export class SessionTable implements Blobs {
       size: session.geometry.size,
       from: 'swarm',
       send: async (offset, length, take, sendSignal) => {
-        const init = { offset, length, onPosition: (piece: number) => seat.moveTo(piece) }
+        const move = (piece: number): void => seat.moveTo(piece)
+        const init =
+          spans === undefined
+            ? { offset, length, whole: true, onPosition: move }
+            : { offset, length, whole: false, onEnter: move }
         await sendBlob({ blob: session, pool: this.#c.sendPool }, init, take, sendSignal)
       },
       close: () => seat.leave(),
@@ -171,7 +183,7 @@ export class SessionTable implements Blobs {
     register: boolean,
   ): BlobSession {
     if (this.#stopping) throw new PantalaError('SHUTTING_DOWN')
-    if (this.#sessions.size >= this.#init.sessionsMax) {
+    if (this.#sessions.size >= this.#init.sessionsMax && !this.#makePlace()) {
       throw new PantalaError('OVERLOADED', { detail: `${this.#sessions.size} blobs are being fetched` })
     }
     const session: BlobSession = new BlobSession(this.#c, {
@@ -180,12 +192,19 @@ export class SessionTable implements Blobs {
       source,
       register,
       lingerMs: this.#init.lingerMs,
+      prefetch: this.#init.prefetch,
       onEnd: () => {
         if (this.#sessions.get(digest) === session) this.#sessions.delete(digest)
       },
     })
     this.#sessions.set(digest, session)
     return session
+  }
+
+  /** Ends the oldest session that nobody reads from, if there is one. */
+  #makePlace(): boolean {
+    for (const session of this.#sessions.values()) if (session.yieldPlace()) return true
+    return false
   }
 
   #openPassThrough(request: BlobRequest, size: number): OpenBlob {
@@ -204,6 +223,7 @@ export class SessionTable implements Blobs {
 function openStored(handle: BlobHandle, pool: BufferPool): OpenBlob {
   const blob: ReadableBlob = {
     geometry: handle.stat,
+    full: true,
     complete: true,
     has: () => true,
     read: (position, into) => handle.read(position, into),
@@ -212,19 +232,29 @@ function openStored(handle: BlobHandle, pool: BufferPool): OpenBlob {
   return {
     size: handle.stat.size,
     from: 'cache',
-    send: (offset, length, take, signal) => sendBlob({ blob, pool }, { offset, length }, take, signal),
+    send: (offset, length, take, signal) =>
+      sendBlob({ blob, pool }, { offset, length, whole: false }, take, signal),
     close: () => {
       handle.close().catch(() => {})
     },
   }
 }
 
-/** Resolves when some piece has landed or the blob is complete; a blob of one piece is checked as a whole first. */
-function firstBytes(session: BlobSession, signal: AbortSignal): Promise<void> {
+/** The pieces that hold a span. */
+function piecesIn(geometry: Geometry, { offset, length }: ByteSpan): PieceSpan {
+  return { first: pieceAt(geometry, offset), last: pieceAt(geometry, offset + length - 1) }
+}
+
+/**
+ * Resolves when the first piece of `span`, or, for the whole, some piece has landed, or the blob is complete; a blob of one piece is checked
+ * as a whole first.
+ */
+function firstBytes(session: BlobSession, span: ByteSpan | undefined, signal: AbortSignal): Promise<void> {
   const { size, pieceSize } = session.geometry
-  const small = size <= pieceSize
-  if (small ? session.complete : session.hasAny) return Promise.resolve()
-  return waitFor(session, small ? 'whole' : 'any', signal)
+  if (size <= pieceSize) return session.complete ? Promise.resolve() : waitFor(session, 'whole', signal)
+  const first = span === undefined ? undefined : pieceAt(session.geometry, span.offset)
+  if (first === undefined ? session.hasAny : session.has(first)) return Promise.resolve()
+  return waitFor(session, first ?? 'any', signal)
 }
 
 /** Waits for `promise` no longer than the signal lasts; the work itself goes on for others. */

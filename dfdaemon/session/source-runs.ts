@@ -1,4 +1,4 @@
-// The runs of pieces one session fetches from the source, one after another: what it was granted, and what it takes when helpless.
+// What one session fetches from the source: what readers wait for in a few streams at once, then the rest in one. Asks for no byte twice.
 import { Bitfield } from '../../shared/bitfield.ts'
 import type { Digest } from '../../shared/digest.ts'
 import { type PantalaError, toPantalaError } from '../../shared/errors.ts'
@@ -9,11 +9,20 @@ import type { SchedulerClient } from '../scheduler/scheduler-client.ts'
 import type { BlobHandle } from '../store/blob-store.ts'
 import type { BufferPool } from './buffer-pool.ts'
 import { reportHeld } from './held-pieces.ts'
-import { missingRuns, piecesOf } from './piece-runs.ts'
+import { missingRuns, piecesOf, runsOf } from './piece-runs.ts'
 import { fetchSourceRun, type LandPiece } from './source-run.ts'
 
 /** Pieces fetched in one go when a session helps itself, so that it soon sees that others can help again. */
 const SELF_HELP_PIECES_MAX = 16
+
+/** Streams at a time for what readers wait for; the rest waits until none is left. */
+const URGENT_STREAMS_MAX = 4
+
+/** Bytes asked for in one go once readers of ranges came, so that what is asked next never waits for more. A blob nobody reads ranges of is asked for whole. */
+const SEGMENT_BYTES = 16 * 1024 * 1024
+
+/** A stream that asked for more and would come to what a reader waits for only after so many bytes is cut off; what was on its way is lost. */
+const CUT_AHEAD_BYTES = 32 * 1024 * 1024
 
 /** Why the source is asked: the supernode said so, or nobody else could help. */
 export type SourceReason = 'granted' | 'helpless'
@@ -26,9 +35,24 @@ export interface SourceRunsInit {
   /** The open blob; undefined if the session is over. */
   open(): Promise<BlobHandle | undefined>
   readonly land: LandPiece
-  onFailed(run: PieceRun, reason: SourceReason, error: PantalaError): void
+  /** The source failed; `runs`: what will not come, though some of it may be held meanwhile. */
+  onFailed(runs: readonly PieceRun[], reason: SourceReason, error: PantalaError): void
   /** The last queued run ended. */
   onIdle(reason: SourceReason): void
+}
+
+/** A run to fetch. `rank` is its place among the parts of one wish: readers have their first parts before anyone has a second. */
+interface Errand {
+  readonly run: PieceRun
+  readonly reason: SourceReason
+  readonly rank: number
+}
+
+/** The stream of the rest: it will bring pieces `next` to `end - 1`. */
+interface RestStream {
+  next: number
+  readonly end: number
+  readonly cut: AbortController
 }
 
 export class SourceRuns {
@@ -36,8 +60,23 @@ export class SourceRuns {
   readonly #pool: BufferPool
   readonly #scheduler: Pick<SchedulerClient, 'report'>
   readonly #init: SourceRunsInit
+  /** Pieces queued or running. */
   readonly #covered: Bitfield
-  #chain: Promise<void> = Promise.resolve()
+  /** Of those, pieces that go ahead of the rest. */
+  readonly #ahead: Bitfield
+  /** Pieces that went ahead and failed: they were said to, and the rest leaves them alone. */
+  readonly #lost: Bitfield
+  readonly #rest: Errand[] = []
+  readonly #urgent: Errand[] = []
+  readonly #segmentPieces: number
+  readonly #cutAheadPieces: number
+  readonly #whenSettled: Array<() => void> = []
+  #whenCalm: (() => void) | undefined
+  #failure: { readonly reason: SourceReason; readonly error: unknown; readonly runs: PieceRun[] } | undefined
+  #urgentRunning = 0
+  #isRestRunning = false
+  #inSegments = false
+  #stream: RestStream | undefined
   #left = 0
 
   constructor(
@@ -48,7 +87,12 @@ export class SourceRuns {
     this.#pool = components.pool
     this.#scheduler = components.scheduler
     this.#init = init
-    this.#covered = new Bitfield(pieceCount(init.geometry))
+    const pieces = pieceCount(init.geometry)
+    this.#covered = new Bitfield(pieces)
+    this.#ahead = new Bitfield(pieces)
+    this.#lost = new Bitfield(pieces)
+    this.#segmentPieces = Math.max(1, Math.floor(SEGMENT_BYTES / init.geometry.pieceSize))
+    this.#cutAheadPieces = Math.max(1, Math.floor(CUT_AHEAD_BYTES / init.geometry.pieceSize))
   }
 
   get busy(): boolean {
@@ -60,16 +104,17 @@ export class SourceRuns {
     return this.#covered.has(piece)
   }
 
-  /** Runs that reach past the blob are cut short. */
-  queue(runs: readonly PieceRun[], reason: SourceReason): void {
+  /** Runs that reach past the blob are cut short. `urgent`: before what was queued without; what was queued already comes sooner, and once. */
+  queue(runs: readonly PieceRun[], reason: SourceReason, urgent = false): void {
     for (const wanted of runs) {
       const first = Math.max(0, wanted.first)
       const run = { first, count: Math.min(wanted.count, this.#covered.length - first) }
       if (run.count <= 0) continue
-      this.#left++
-      for (let piece = run.first; piece < run.first + run.count; piece++) this.#covered.add(piece)
-      this.#chain = this.#chain.then(() => this.#execute(run, reason))
+      for (const piece of piecesOf([run])) this.#lost.remove(piece)
+      if (urgent) this.#queueUrgent(run, reason)
+      else this.#enter(this.#rest, { run, reason, rank: 0 })
     }
+    this.#work()
   }
 
   /** Queues a bounded run of the first pieces that `have` lacks, unless something is queued already. */
@@ -82,32 +127,185 @@ export class SourceRuns {
 
   /** Resolves when no run is left. */
   settled(): Promise<void> {
-    return this.#chain
+    if (this.#left === 0) return Promise.resolve()
+    return new Promise(resolve => this.#whenSettled.push(resolve))
   }
 
-  async #execute(run: PieceRun, reason: SourceReason): Promise<void> {
+  /** Takes what is not on its way ahead already; leaves what the stream of the rest is about to bring. */
+  #queueUrgent(run: PieceRun, reason: SourceReason): void {
+    this.#inSegments = true
+    const fresh = [...piecesOf([run])].filter(piece => !this.#ahead.has(piece))
+    const stream = this.#stream
+    const isFar = (piece: number) => this.#isComing(piece) && piece - stream!.next > this.#cutAheadPieces
+    if (fresh.some(isFar)) stream!.cut.abort()
+    const claimed = fresh.filter(piece => !this.#isComing(piece))
+    let rank = 0
+    for (const { first, count } of runsOf(claimed)) {
+      for (let from = 0; from < count; from += this.#segmentPieces) {
+        const part = { first: first + from, count: Math.min(this.#segmentPieces, count - from) }
+        for (const piece of piecesOf([part])) this.#ahead.add(piece)
+        this.#enter(this.#urgent, { run: part, reason, rank: rank++ })
+      }
+    }
+  }
+
+  /** True if the stream of the rest will bring the piece. */
+  #isComing(piece: number): boolean {
+    const stream = this.#stream
+    if (stream === undefined || stream.cut.signal.aborted) return false
+    return piece >= stream.next && piece < stream.end
+  }
+
+  #enter(line: Errand[], errand: Errand): void {
+    this.#left++
+    for (const piece of piecesOf([errand.run])) this.#covered.add(piece)
+    const place = line.findIndex(other => other.rank > errand.rank)
+    line.splice(place < 0 ? line.length : place, 0, errand)
+  }
+
+  #work(): void {
+    while (this.#urgent.length > 0 && this.#urgentRunning < URGENT_STREAMS_MAX) {
+      this.#urgentRunning++
+      void this.#runUrgent(this.#urgent.shift()!)
+    }
+    if (this.#rest.length === 0 || this.#isRestRunning) return
+    this.#isRestRunning = true
+    void this.#runRest(this.#rest.shift()!)
+  }
+
+  async #runUrgent(errand: Errand): Promise<void> {
     try {
-      const handle = await this.#init.open()
+      const handle = await this.#open(errand)
       if (handle === undefined) return
-      if (reason === 'granted') reportHeld(this.#scheduler, handle, piecesOf([run]))
-      for (const missing of [...missingRuns(handle.stat.have, run)]) {
-        await fetchSourceRun(
-          { source: this.#source, pool: this.#pool, land: this.#init.land },
-          {
-            digest: this.#init.digest,
-            geometry: this.#init.geometry,
-            source: this.#init.from(),
-            run: missing,
-          },
-          this.#init.signal,
-        )
+      for (const missing of [...missingRuns(handle.stat.have, errand.run)]) {
+        await this.#fetch(missing, this.#init.land, this.#init.signal)
       }
     } catch (error) {
-      this.#init.onFailed(run, reason, toPantalaError(error, 'SOURCE_AWAY'))
+      this.#failure ??= { reason: errand.reason, error, runs: [] }
+      this.#lose(errand, this.#failure.runs)
     } finally {
-      for (let piece = run.first; piece < run.first + run.count; piece++) this.#covered.remove(piece)
-      this.#left--
-      if (this.#left === 0) this.#init.onIdle(reason)
+      this.#urgentRunning--
+      this.#forget(errand, this.#ahead)
+      this.#afterUrgent(errand.reason)
     }
+  }
+
+  /** What failed together, and what would now fail like it, is one failure. */
+  #afterUrgent(reason: SourceReason): void {
+    if (this.#failure !== undefined) {
+      for (const waiting of this.#urgent.splice(0)) {
+        this.#lose(waiting, this.#failure.runs)
+        this.#forget(waiting, this.#ahead)
+      }
+    }
+    if (this.#urgentRunning === 0 && this.#failure !== undefined) {
+      const { reason: why, error, runs } = this.#failure
+      this.#failure = undefined
+      this.#init.onFailed(runs, why, toPantalaError(error, 'SOURCE_AWAY'))
+    }
+    if (this.#urgentRunning === 0 && this.#urgent.length === 0) this.#whenCalm?.()
+    this.#afterErrand(reason)
+  }
+
+  async #runRest(errand: Errand): Promise<void> {
+    const { run, reason } = errand
+    try {
+      const handle = await this.#open(errand)
+      if (handle === undefined) return
+      for (;;) {
+        await this.#calm()
+        this.#init.signal.throwIfAborted()
+        const next = this.#nextOfRest(run, handle.stat.have)
+        if (next === undefined) return
+        await this.#streamRest(next)
+      }
+    } catch (error) {
+      const have = await this.#init.open().then(
+        handle => handle?.stat.have,
+        () => undefined,
+      )
+      const missing = [...piecesOf(missingRuns(have, run))].filter(
+        piece => !this.#ahead.has(piece) && !this.#lost.has(piece),
+      )
+      this.#init.onFailed(runsOf(missing), reason, toPantalaError(error, 'SOURCE_AWAY'))
+    } finally {
+      this.#isRestRunning = false
+      this.#forget(errand, undefined)
+      this.#afterErrand(reason)
+    }
+  }
+
+  #lose({ run }: Errand, runs: PieceRun[]): void {
+    for (const piece of piecesOf([run])) this.#lost.add(piece)
+    runs.push(run)
+  }
+
+  /** The next pieces of the run that are missing and go no other way. */
+  #nextOfRest(run: PieceRun, have: Bitfield): PieceRun | undefined {
+    const isDue = (piece: number) => !have.has(piece) && !this.#ahead.has(piece) && !this.#lost.has(piece)
+    const end = run.first + run.count
+    let first = run.first
+    while (first < end && !isDue(first)) first++
+    const most = this.#inSegments ? Math.min(end, first + this.#segmentPieces) : end
+    let last = first
+    while (last < most && isDue(last)) last++
+    return last === first ? undefined : { first, count: last - first }
+  }
+
+  async #streamRest(run: PieceRun): Promise<void> {
+    const stream: RestStream = { next: run.first, end: run.first + run.count, cut: new AbortController() }
+    const { signal } = this.#init
+    const land: LandPiece = (piece, bytes) => {
+      stream.next = piece + 1
+      return this.#init.land(piece, bytes)
+    }
+    this.#stream = stream
+    try {
+      await this.#fetch(run, land, AbortSignal.any([signal, stream.cut.signal]))
+    } catch (error) {
+      if (!stream.cut.signal.aborted || signal.aborted) throw error
+    } finally {
+      this.#stream = undefined
+    }
+  }
+
+  async #open({ run, reason }: Errand): Promise<BlobHandle | undefined> {
+    const handle = await this.#init.open()
+    if (handle !== undefined && reason === 'granted') reportHeld(this.#scheduler, handle, piecesOf([run]))
+    return handle
+  }
+
+  #fetch(run: PieceRun, land: LandPiece, signal: AbortSignal): Promise<void> {
+    const { digest, geometry } = this.#init
+    return fetchSourceRun(
+      { source: this.#source, pool: this.#pool, land },
+      { digest, geometry, source: this.#init.from(), run },
+      signal,
+    )
+  }
+
+  /** Resolves when nothing goes ahead. */
+  async #calm(): Promise<void> {
+    while (this.#urgentRunning > 0 || this.#urgent.length > 0) {
+      await new Promise<void>(resolve => {
+        this.#whenCalm = resolve
+      })
+    }
+  }
+
+  #forget({ run }: Errand, ahead: Bitfield | undefined): void {
+    this.#left--
+    for (const piece of piecesOf([run])) {
+      if (ahead === undefined && this.#ahead.has(piece)) continue
+      ahead?.remove(piece)
+      this.#covered.remove(piece)
+    }
+  }
+
+  #afterErrand(reason: SourceReason): void {
+    this.#work()
+    if (this.#left > 0) return
+    for (const resolve of this.#whenSettled.splice(0)) resolve()
+    this.#init.onIdle(reason)
   }
 }

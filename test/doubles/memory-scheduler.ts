@@ -27,7 +27,7 @@ export type RelayAnswer = (request: Omit<Relay, 'type' | 'id'>) => Relayed | Err
 
 /** Everything the client was told, in order. */
 export type ToldMessage =
-  | { readonly told: 'register'; readonly request: RegisterRequest }
+  | { readonly told: 'register'; readonly request: RegisterRequest; readonly wish: Wish | undefined }
   | ({ readonly told: 'report' } & Omit<Report, 'type' | 'slotsBusy'>)
   | ({ readonly told: 'want'; readonly digest: Digest } & Wish)
   | ({ readonly told: 'parent-fault' } & Omit<ParentFault, 'type'>)
@@ -58,7 +58,7 @@ export class MemoryScheduler implements SchedulerClient {
   async register(request: RegisterRequest, listener: TaskListener, signal: AbortSignal): Promise<Registered> {
     signal.throwIfAborted()
     if (!this.connected) throw new PantalaError('SUPERNODE_AWAY')
-    this.told.push({ told: 'register', request })
+    this.told.push({ told: 'register', request, wish: request.wish?.() })
     const answer = this.registerAnswer(request)
     if (answer instanceof Error) throw answer
     this.#tasks.set(request.digest, { request, listener })
@@ -133,7 +133,7 @@ export class MemoryScheduler implements SchedulerClient {
   comeBack(): void {
     this.connected = true
     for (const [digest, { request }] of this.#tasks) {
-      this.told.push({ told: 'register', request })
+      this.told.push({ told: 'register', request, wish: request.wish?.() })
       const answer = this.registerAnswer(request)
       this.#push(digest, listener => {
         if (answer instanceof Error) listener.onFailed(answer)

@@ -22,6 +22,7 @@ export interface StageInit {
   /** Blob length in bytes; pieces are 1 MiB. */
   readonly size?: number
   readonly lingerMs?: number
+  readonly prefetch?: boolean
   readonly digest?: Digest
   /** Hosts that the session finds while no supernode helps. */
   readonly found?: () => readonly Candidate[]
@@ -68,7 +69,7 @@ export function setStage(init: StageInit = {}) {
         },
       },
     },
-    { sessionsMax: 8, lingerMs: init.lingerMs ?? 20 },
+    { sessionsMax: 8, lingerMs: init.lingerMs ?? 20, prefetch: init.prefetch ?? true },
   )
   scheduler.onGrant = grant => table.acceptGrant(grant)
 

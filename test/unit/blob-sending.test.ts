@@ -19,6 +19,9 @@ function makeBlob() {
   const blob: ReadableBlob = {
     geometry,
     has: piece => have.has(piece),
+    get full() {
+      return have.isFull
+    },
     get complete() {
       return state.complete
     },
@@ -50,7 +53,12 @@ test('memory is not used again before the chunk in it was taken, also when piece
     for (let turns = 0; turns < 12; turns++) await turn()
     got.push(Buffer.from(chunk))
   }
-  const sending = sendBlob({ blob, pool: makePool() }, { offset: 0, length: geometry.size }, take, never)
+  const sending = sendBlob(
+    { blob, pool: makePool() },
+    { offset: 0, length: geometry.size, whole: true },
+    take,
+    never,
+  )
   for (const piece of [0, 1, 2, 3, 4]) {
     land(piece)
     // The next piece lands while the last chunk of this one is still being taken.
@@ -68,13 +76,46 @@ test('the last byte waits until the blob is complete', async () => {
   const take = async (chunk: Uint8Array): Promise<void> => {
     got += chunk.byteLength
   }
-  const sending = sendBlob({ blob, pool: makePool() }, { offset: 0, length: geometry.size }, take, never)
+  const sending = sendBlob(
+    { blob, pool: makePool() },
+    { offset: 0, length: geometry.size, whole: true },
+    take,
+    never,
+  )
   for (const piece of [0, 1, 2, 3, 4]) land(piece)
   for (let turns = 0; turns < 50; turns++) await turn()
   assert.equal(got, bytes.byteLength - 1)
   complete()
   await sending
   assert.equal(got, bytes.byteLength)
+})
+
+test('the last byte of a part waits only if all of the blob is here', async () => {
+  for (const isAllHere of [true, false]) {
+    const { blob, land, complete } = makeBlob()
+    for (const piece of isAllHere ? [0, 1, 2, 3, 4] : [4]) land(piece)
+    let got = 0
+    const take = async (chunk: Uint8Array): Promise<void> => {
+      got += chunk.byteLength
+    }
+    const part = { offset: geometry.size - 10, length: 10, whole: false }
+    const sending = sendBlob({ blob, pool: makePool() }, part, take, never)
+    for (let turns = 0; turns < 50; turns++) await turn()
+    assert.equal(got, isAllHere ? 9 : 10)
+    complete()
+    await sending
+    assert.equal(got, 10)
+  }
+})
+
+test('each piece that the sending comes to is told once', async () => {
+  const { blob, land } = makeBlob()
+  for (const piece of [1, 2, 3]) land(piece)
+  const entered: number[] = []
+  const part = { offset: 1024 * 1024 + 5, length: 2.5 * 1024 * 1024, whole: false }
+  const onEnter = (piece: number): void => void entered.push(piece)
+  await sendBlob({ blob, pool: makePool() }, { ...part, onEnter }, async () => {}, never)
+  assert.deepEqual(entered, [1, 2, 3])
 })
 
 test('buffers go back whatever ends the sending', async () => {
@@ -86,7 +127,12 @@ test('buffers go back whatever ends the sending', async () => {
     const take = async (): Promise<void> => {
       if (end === 'client') throw new Error('client')
     }
-    const sending = sendBlob({ blob, pool }, { offset: 0, length: geometry.size }, take, gone.signal)
+    const sending = sendBlob(
+      { blob, pool },
+      { offset: 0, length: geometry.size, whole: true },
+      take,
+      gone.signal,
+    )
     sending.catch(() => {})
     await turn()
     if (end === 'blob') waiters.fail(new Error('blob'))
