@@ -76,6 +76,7 @@ function addDockerFlags(command: Command): void {
 
 async function run(runtime: RuntimeName, flags: SetupFlags, self: Command): Promise<void> {
   const { runSetup } = await import('../setup/run-setup.ts')
+  const { RootedFiles } = await import('../setup/rooted-files.ts')
   const { renderJson, renderText } = await import('../setup/show-changes.ts')
   const undo = flags.undo === true
   const dryRun = flags.dryRun === true
@@ -83,7 +84,13 @@ async function run(runtime: RuntimeName, flags: SetupFlags, self: Command): Prom
   if (fault !== undefined) self.error(`error: ${fault}`, { exitCode: 2 })
   const root = resolve(flags.root)
   const options = undo ? undefined : await makeOptions(runtime, root, flags)
-  const result = runSetup({ runtime, root, options, dryRun, force: flags.force === true })
+  const result = runSetup({
+    runtime,
+    files: new RootedFiles(root),
+    options,
+    dryRun,
+    force: flags.force === true,
+  })
   const shown = { runtime, undo, dryRun }
   process.stdout.write(flags.json === true ? renderJson(result, shown) : renderText(result, shown))
 }

@@ -15,10 +15,10 @@ export interface FileChange {
 }
 
 /**
- * Does the changes in order and returns the directories that had to be made, outermost first.
+ * Does the changes in order, with the directories they need.
  * @throws PantalaError SETUP_UNWRITABLE, with everything as it was before
  */
-export function changeFiles(files: RootedFiles, changes: readonly FileChange[]): string[] {
+export function changeFiles(files: RootedFiles, changes: readonly FileChange[]): void {
   const made: string[] = []
   const done: FileChange[] = []
   let path = ''
@@ -30,7 +30,6 @@ export function changeFiles(files: RootedFiles, changes: readonly FileChange[]):
       done.push(change)
       put(files, path, change.to)
     }
-    return made
   } catch (error) {
     const left = rollBack(files, done, made)
     throw new PantalaError('SETUP_UNWRITABLE', {

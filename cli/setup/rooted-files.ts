@@ -138,6 +138,11 @@ export class RootedFiles {
     made.push(path)
   }
 
+  /** This directory and those above it that are not there, outermost first. */
+  missingDirectories(path: string): string[] {
+    return this.hasDirectory(path) ? [] : [...this.missingDirectories(posix.dirname(path)), path]
+  }
+
   hasDirectory(path: string): boolean {
     return statOf(this.locate(path))?.isDirectory() === true
   }

@@ -1,4 +1,5 @@
 // Sets a runtime up, or takes a set-up back: reads what is there without Pantala, plans, and changes all files together.
+import { posix } from 'node:path'
 import { PantalaError } from '../../shared/errors.ts'
 import { BaseFiles } from './base-files.ts'
 import { changeFiles, type FileChange, isSame, reasonOf, removeDirectories } from './change-files.ts'
@@ -10,7 +11,7 @@ import {
   type RuntimeName,
   type SetupOptions,
 } from './plan.ts'
-import { type FoundFile, RootedFiles } from './rooted-files.ts'
+import type { FoundFile, RootedFiles } from './rooted-files.ts'
 import { planContainerd } from './runtimes/containerd.ts'
 import { planDocker } from './runtimes/docker.ts'
 import { planRegistriesUsers } from './runtimes/registries.ts'
@@ -29,8 +30,8 @@ const fileMode = 0o644
 
 export interface SetupRun {
   readonly runtime: RuntimeName
-  /** Directory that stands for /. */
-  readonly root: string
+  /** Under the directory that stands for /. */
+  readonly files: RootedFiles
   /** Undefined: take the set-up back. */
   readonly options: SetupOptions | undefined
   readonly dryRun: boolean
@@ -51,8 +52,7 @@ export interface SetupResult {
 }
 
 /** @throws PantalaError SETUP_CONFIG_INVALID | SETUP_CONFLICT | SETUP_CHANGED_SINCE | SETUP_UNWRITABLE */
-export function runSetup({ runtime, root, options, dryRun, force }: SetupRun): SetupResult {
-  const files = new RootedFiles(root)
+export function runSetup({ runtime, files, options, dryRun, force }: SetupRun): SetupResult {
   const store = new RecordStore(files, runtime)
   const record = store.read()
   const wasSetUp = record.uses[runtime] !== undefined
@@ -188,17 +188,27 @@ function put(
   changes: readonly FileChange[],
 ): void {
   const made: string[] = []
+  let directories: readonly string[] = []
+  // Files that Pantala has a part in no longer are known until they are as before.
+  const dropped = old.files.filter(file => !next.files.some(({ path }) => path === file.path))
   try {
+    const missing = changes.flatMap(({ path, to }) =>
+      to === undefined ? [] : files.missingDirectories(posix.dirname(path)),
+    )
     store.prepare(made)
-    const directories = [...old.directories, ...made]
-    store.write({ ...next, directories }, backups)
-    const madeFor = changeFiles(files, changes)
-    if (madeFor.length > 0) store.write({ ...next, directories: [...directories, ...madeFor] }, new Map())
-    store.dropBackups(next)
-    removeDirectories(files, old.directories)
+    directories = [...new Set([...old.directories, ...made, ...missing])]
+    store.write({ ...next, files: [...next.files, ...dropped], directories }, backups)
+    changeFiles(files, changes)
   } catch (error) {
     restoreRecord(files, store, old, made)
     throw toUnwritable(error, store.directory)
+  }
+  removeDirectories(files, old.directories)
+  try {
+    if (dropped.length > 0) store.write({ ...next, directories }, new Map())
+    store.dropBackups(next)
+  } catch {
+    // All that was wanted is done; a record that knows more than it must does no harm.
   }
 }
 
@@ -227,6 +237,8 @@ function takeBack(
   changes: readonly FileChange[],
 ): void {
   changeFiles(files, changes)
+  removeDirectories(files, record.directories)
+  // From here on there is nothing to take back, whatever happens to the record.
   try {
     store.drop()
   } catch (error) {

@@ -108,10 +108,10 @@ export class RecordStore {
     }
   }
 
-  /** Removes the record, its copies and its directory. */
+  /** Removes the copies, then the record, then its directory: the record must not go before what it knows of. */
   drop(): void {
-    // The record goes first: without it, copies mean nothing.
-    for (const name of ['manifest.json', ...this.#files.list(this.directory)]) {
+    const names = this.#files.list(this.directory).filter(name => name !== 'manifest.json')
+    for (const name of [...names, 'manifest.json']) {
       const path = `${this.directory}/${name}`
       if (this.#files.read(path) !== undefined) this.#files.remove(path)
     }

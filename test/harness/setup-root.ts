@@ -11,6 +11,7 @@ import {
 import { dirname, join } from 'node:path'
 import type { TestContext } from 'node:test'
 import type { ConfigView, PlannedFile, RuntimeName, SetupOptions } from '../../cli/setup/plan.ts'
+import { RootedFiles } from '../../cli/setup/rooted-files.ts'
 import { runSetup, type SetupResult } from '../../cli/setup/run-setup.ts'
 import { applyEdits } from '../../cli/setup/text/text-edits.ts'
 import { makeTestDirectory } from './test-directory.ts'
@@ -46,16 +47,16 @@ export class SetupRoot {
     return existsSync(this.place(path))
   }
 
-  setup(runtime: RuntimeName, options: Partial<SetupOptions> = {}, force = false): SetupResult {
-    return this.#run(runtime, { ...plainOptions, ...options }, force)
+  setup(runtime: RuntimeName, options: Partial<SetupOptions> = {}, files = this.files()): SetupResult {
+    return runSetup({ runtime, files, options: { ...plainOptions, ...options }, dryRun: false, force: false })
   }
 
-  undo(runtime: RuntimeName, force = false): SetupResult {
-    return this.#run(runtime, undefined, force)
+  undo(runtime: RuntimeName, force = false, files = this.files()): SetupResult {
+    return runSetup({ runtime, files, options: undefined, dryRun: false, force })
   }
 
-  #run(runtime: RuntimeName, options: SetupOptions | undefined, force: boolean): SetupResult {
-    return runSetup({ runtime, root: this.path, options, dryRun: false, force })
+  files(): RootedFiles {
+    return new RootedFiles(this.path)
   }
 
   /** Every file, link and directory with its rights and bytes; `under` limits it. */
