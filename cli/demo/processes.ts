@@ -65,7 +65,9 @@ export class ServiceProcess {
     this.#options = options
   }
 
+  /** Starts it, also once more after it ended. */
   start(): void {
+    this.#endedAs = undefined
     const { command, args, env, cwd, leash, onLine } = this.#options
     const nodeOptions = [process.env['NODE_OPTIONS'], leash ? leashOption : undefined]
       .filter(Boolean)

@@ -3,12 +3,14 @@ import type { TestContext } from 'node:test'
 import { type ClusterHost, LocalCluster } from '../../cli/demo/cluster.ts'
 import { parseMetrics, sumMetric } from '../../cli/demo/metrics-text.ts'
 import { findPlatformImage, type PlatformImage } from '../../cli/demo/oci-layout.ts'
+import { SourceRegistry } from '../../cli/demo/registry.ts'
 import { type AccessLine, DockerRegistry, type RegistryAuth } from '../harness/docker-registry.ts'
 import { findLab, type LabFiles, type LabHost, labHosts, requireLab } from '../harness/lab-network.ts'
 import { requireCommands } from '../harness/packages.ts'
 import { makeSmallImage } from '../harness/small-image.ts'
 import { makeTestDirectory } from '../harness/test-directory.ts'
 import { TokenServer } from '../harness/token-server.ts'
+import { until } from '../harness/until.ts'
 import type { Auth, Scheme } from './matrix.ts'
 
 export interface Credentials {
@@ -35,15 +37,25 @@ const MiB = 1024 * 1024
 /** A tiny layer, one piece, and two pieces with a short last one. */
 const rowLayerBytes = [2_000, 1.5 * MiB, 5 * MiB + 12_345]
 
+export interface LabOptions {
+  /** Commands without which there is nothing to test. */
+  readonly commands?: readonly string[]
+  readonly hosts?: number
+  /** The dfdaemons ask faulty.lab for Docker Hub's images before Docker Hub itself. */
+  readonly faultyHub?: boolean
+}
+
 export class Lab {
   readonly files: LabFiles
   readonly registries = new Map<string, DockerRegistry>()
   readonly tokens: TokenServer
   readonly cluster: LocalCluster
+  /** faulty.lab: a registry that can be told to fail. */
+  readonly faulty = new SourceRegistry({ host: labHosts['faulty.lab'], port: 80 })
   readonly test: TestContext
   readonly #backDoor = new DockerRegistry()
 
-  private constructor(t: TestContext, files: LabFiles, hosts: number) {
+  private constructor(t: TestContext, files: LabFiles, options: LabOptions) {
     this.test = t
     this.files = files
     this.tokens = new TokenServer({
@@ -54,20 +66,21 @@ export class Lab {
       users: { [user.user]: user.password },
       publicPrefixes: ['library/', 'public/'],
     })
-    this.cluster = new LocalCluster({ hosts, upstreams: () => upstreams(files) })
+    this.cluster = new LocalCluster({
+      hosts: options.hosts ?? 1,
+      upstreams: () => upstreams(files, options),
+    })
   }
 
   /** Starts all of it and takes it down after the test; undefined if the test was skipped, aloud, for want of something. */
-  static async start(
-    t: TestContext,
-    options: { readonly commands?: readonly string[]; readonly hosts?: number } = {},
-  ): Promise<Lab | undefined> {
+  static async start(t: TestContext, options: LabOptions = {}): Promise<Lab | undefined> {
     if (!requireCommands(t, 'docker-registry', ...(options.commands ?? [])) || !requireLab(t))
       return undefined
-    const lab = new Lab(t, findLab()!, options.hosts ?? 1)
+    const lab = new Lab(t, findLab()!, options)
     t.after(() => lab.#stop())
     await lab.#backDoor.start()
     await lab.tokens.start()
+    await lab.faulty.start()
     await Promise.all([...registryKinds(lab.files)].map(kind => lab.#startRegistry(kind)))
     await lab.cluster.start(AbortSignal.timeout(60_000))
     return lab
@@ -93,6 +106,7 @@ export class Lab {
         process.stderr.write(`${host.process.explain(host.name).message}\n`)
     await this.cluster.stop()
     await this.tokens.stop()
+    await this.faulty.stop()
     await Promise.all([...this.registries.values(), this.#backDoor].map(registry => registry.stop()))
   }
 
@@ -118,17 +132,26 @@ export class Lab {
   ): Promise<LabImage> {
     const directory = await makeTestDirectory(this.test, 'image')
     const layout = await makeSmallImage({ directory, seed: `${registry}/${repository}`, layerBytes })
-    await this.#backDoor.push(layout, repository)
+    this.faulty.addImage(repository, layout)
+    if (registry !== 'faulty.lab') await this.#backDoor.push(layout, repository)
     const platform = findPlatformImage(layout, 'v1', 'amd64')!
     return { registry, repository, name: `${registry}/${repository}:v1`, platform }
   }
 
   /** What a registry was asked since the last look, once it is quiet; its log is empty afterwards. */
   async takeLog(registry: string): Promise<AccessLine[]> {
+    if (registry === 'faulty.lab') return this.#takeFaultyLog()
     const found = this.registries.get(registry === 'docker.io' ? 'registry-1.docker.io' : registry)!
     await found.settle(50)
     const lines = [...found.log]
     found.forget()
+    return lines
+  }
+
+  async #takeFaultyLog(): Promise<AccessLine[]> {
+    await until(() => this.faulty.log.every(entry => entry.done))
+    const lines = this.faulty.log.map(entry => ({ ...entry, userAgent: entry.userAgent ?? '' }))
+    this.faulty.forget()
     return lines
   }
 
@@ -145,9 +168,15 @@ export function registryFor(auth: Auth, scheme: Scheme): LabHost {
 }
 
 /** Every registry there is to be told of, Docker Hub aside. */
-export const labRegistries: readonly { readonly name: LabHost; readonly scheme: Scheme }[] = (
-  ['anonymous', 'basic', 'token'] as const
-).flatMap(auth => (['HTTP', 'TLS'] as const).map(scheme => ({ name: registryFor(auth, scheme), scheme })))
+export const labRegistries: readonly { readonly name: LabHost; readonly scheme: Scheme }[] = [
+  { name: 'anonymous-http.lab', scheme: 'HTTP' },
+  { name: 'anonymous-tls.lab', scheme: 'TLS' },
+  { name: 'basic-http.lab', scheme: 'HTTP' },
+  { name: 'basic-tls.lab', scheme: 'TLS' },
+  { name: 'token-http.lab', scheme: 'HTTP' },
+  { name: 'token-tls.lab', scheme: 'TLS' },
+  { name: 'faulty.lab', scheme: 'HTTP' },
+]
 
 interface RegistryKind {
   readonly name: LabHost
@@ -172,11 +201,13 @@ function* registryKinds(files: LabFiles): Iterable<RegistryKind> {
   }
 }
 
-function upstreams(files: LabFiles): Readonly<Record<string, unknown>> {
+function upstreams(files: LabFiles, options: LabOptions): Readonly<Record<string, unknown>> {
   const names = labRegistries.map(({ name, scheme }) => [
     name,
     scheme === 'TLS' ? { caFile: files.ca } : { insecure: true },
   ])
-  const registries = { ...Object.fromEntries(names), 'docker.io': { caFile: files.ca } }
+  const mirrors = options.faultyHub === true ? ['http://faulty.lab'] : []
+  const hub = { caFile: files.ca, mirrors }
+  const registries = { ...Object.fromEntries(names), 'docker.io': hub }
   return { default: 'docker.io', registries }
 }

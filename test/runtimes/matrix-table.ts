@@ -1,5 +1,5 @@
 // The matrix as the table of docs/runtimes.md. Pure.
-import { type Auth, type Outcome, type Row, rowsOf, ways } from './matrix.ts'
+import { type Auth, type Outcome, type Row, rowsOf, type WhenKilled, ways } from './matrix.ts'
 
 const words = `What each row's test sees in the registry's own log. **Cold**: each byte of the image is sent once, to Pantala. **Warm**: no byte of a blob is sent. **Refused**: without
 credentials and with wrong ones the pull fails, and no byte leaves the cache. **Down**: where the image comes from while no dfdaemon runs. HTTP and TLS are what the
@@ -36,8 +36,30 @@ export function renderMatrix(): string {
     ...rows.map(render),
     '',
     ...notes.map((text, at) => `${at + 1}. ${text}`),
+    '',
+    ...renderKilled(),
   ]
   return `${lines.join('\n')}\n`
+}
+
+const killedWords: Readonly<Record<WhenKilled, string>> = {
+  'goes on at the registry': 'asks the registry for the rest, at once: the pull works',
+  'goes on after 5 s':
+    'asks the dfdaemon for the rest after 5 s, and the pull works if that is back; if not, it tries for 75 s before it does as with the dfdaemon down',
+  fails: 'the pull fails; the next one does as with the dfdaemon down',
+}
+
+function renderKilled(): string[] {
+  const rows = ways.flatMap(({ runtime, told, killed }) =>
+    killed === undefined ? [] : [`| ${runtime} | ${told} | ${killedWords[killed]} |`],
+  )
+  return [
+    'And in [trouble](../test/runtimes/trouble.test.ts): while a registry sends a wrong byte, no image is completed; nothing of it is kept, so that the next pull has the right ones.',
+    '',
+    '| runtime | told by | dfdaemon killed while it sends |',
+    '|---|---|---|',
+    ...rows,
+  ]
 }
 
 function reasonOf(outcome: Outcome): string | undefined {

@@ -25,6 +25,15 @@ export type Outcome =
   | { readonly from: 'the registry' | 'Docker Hub'; readonly why?: string }
   | { readonly from: 'nowhere'; readonly why: string }
 
+/** What a runtime does when the dfdaemon is killed while it sends. */
+export type WhenKilled =
+  /** Asks the registry for the rest of the blob. */
+  | 'goes on at the registry'
+  /** Asks the dfdaemon for the rest, 5 s later; if that is not back after 75 s, the pull ends as it does with the dfdaemon down. */
+  | 'goes on after 5 s'
+  /** The pull fails; the next one ends as it does with the dfdaemon down. */
+  | 'fails'
+
 export interface Way {
   readonly id: string
   readonly runtime: string
@@ -39,6 +48,8 @@ export interface Way {
   readonly downOf?: Readonly<Partial<Record<Case, Outcome>>>
   /** How pulls end that do not go through Pantala, though the dfdaemon runs. */
   readonly upOf?: Readonly<Partial<Record<Case, Outcome>>>
+  /** Undefined: as the same runtime told otherwise. */
+  readonly killed?: WhenKilled
 }
 
 export interface Row {
@@ -67,6 +78,7 @@ export const ways: readonly Way[] = [
     file: 'docker.test.ts',
     cases: ['public TLS', 'token TLS'],
     down: { from: 'Docker Hub' },
+    killed: 'goes on after 5 s',
   },
   {
     id: 'docker-name',
@@ -74,6 +86,7 @@ export const ways: readonly Way[] = [
     told: 'the registry in the name, after the dfdaemon’s address',
     file: 'docker.test.ts',
     down: ownName,
+    killed: 'goes on after 5 s',
     upOf: outcomes(withChallenge, { from: 'nowhere', why: challengeOfAnother }),
   },
   {
@@ -82,6 +95,7 @@ export const ways: readonly Way[] = [
     told: 'hosts.toml of the registry',
     file: 'containerd.test.ts',
     down: fromRegistry,
+    killed: 'goes on at the registry',
   },
   {
     id: 'ctr-default',
@@ -98,6 +112,7 @@ export const ways: readonly Way[] = [
       told: 'registries.conf, the registry in the mirror’s path',
       file: 'image-tools.test.ts',
       down: fromRegistry,
+      killed: 'fails',
       upOf: outcomes(withChallenge, { from: 'the registry', why: challengeOfAnother }),
     }),
   ),

@@ -5,26 +5,13 @@ import type { AccessLine } from '../harness/docker-registry.ts'
 import type { LabHost } from '../harness/lab-network.ts'
 import { type Credentials, Lab, type LabImage, registryFor, stranger, user } from './lab.ts'
 import { type Auth, findWay, type Outcome, type Row, rowsOf } from './matrix.ts'
+import type { Puller } from './puller.ts'
+import { findPuller } from './pullers.ts'
 import { assertAllToRuntime, assertNoBlob, assertOnceToPantala } from './source-log.ts'
 
-/** A runtime that was told of one host's dfdaemon. */
-export interface Puller {
-  /** Pulls with these credentials alone. @throws Error with the runtime's words */
-  pull(image: LabImage, credentials: Credentials | undefined): Promise<unknown>
-  /** Digests of all that the runtime holds, sorted. */
-  held(): Promise<readonly string[]>
-  /** What `held` must be if it holds the image and nothing else. */
-  expected(image: LabImage): readonly string[]
-  /** Removes all images, so that the next pull asks for everything. */
-  clear(): Promise<unknown>
-}
-
-/** Runs a test for a way, and in it one for each row. `start` makes the puller and has it stopped after the test. */
-export function testRows(
-  id: string,
-  commands: readonly string[],
-  start: (lab: Lab, host: number) => Promise<Puller>,
-): void {
+/** Runs a test for a way, and in it one for each row. */
+export function testRows(id: string): void {
+  const { commands, start } = findPuller(id)
   const way = findWay(id)
   test(`${way.runtime}, told by ${way.told}`, async t => {
     const lab = await Lab.start(t, { commands, hosts: 2 })
