@@ -1,7 +1,7 @@
 // Puts a dfdaemon together and starts it: the only file that knows all its parts. Nothing is left running when a part fails to start.
 import { hostname } from 'node:os'
 import { join } from 'node:path'
-import type { Libp2p } from '@libp2p/interface'
+import type { Libp2p, PrivateKey } from '@libp2p/interface'
 import { peerIdFromString } from '@libp2p/peer-id'
 import { type Clock, systemClock } from '../shared/clock.ts'
 import { readClusterSecret } from '../shared/config/cluster-secret.ts'
@@ -11,7 +11,7 @@ import { type Service, ServiceStack } from '../shared/lifecycle.ts'
 import type { Logger } from '../shared/logger.ts'
 import { makeDataDir } from '../shared/make-directory.ts'
 import { TicketGate } from '../shared/protocol/admission.ts'
-import { type HostId, NEIGHBOURS_MAX } from '../shared/protocol/messages.ts'
+import type { HostId } from '../shared/protocol/messages.ts'
 import { RegistryClient } from '../shared/source/registry-client.ts'
 import { dialableAddresses, peerIdOf, toTcpMultiaddr } from '../shared/transport/addresses.ts'
 import { loadIdentity } from '../shared/transport/identity.ts'
@@ -19,8 +19,8 @@ import { createNode } from '../shared/transport/node.ts'
 import { version } from '../shared/version.ts'
 import { AdminServer } from './admin.ts'
 import type { DfdaemonConfig } from './config.ts'
-import { loadWelcome, WelcomeKeeper } from './discovery/kept-welcome.ts'
-import { Neighbours } from './discovery/neighbours.ts'
+import { Discovery } from './discovery/discovery.ts'
+import type { KadComponents } from './discovery/kad-guard.ts'
 import { PeerFetcher } from './fetch/peer-fetcher.ts'
 import { RegistrySource } from './fetch/registry-source.ts'
 import { Manifests } from './manifest/manifests.ts'
@@ -28,7 +28,7 @@ import { DfdaemonMetrics } from './metrics.ts'
 import { refuseOpenProxy } from './proxy/open-proxy.ts'
 import { RequestDesk } from './proxy/request-desk.ts'
 import { ProxyServer } from './proxy/server.ts'
-import { listHoldings } from './scheduler/holdings.ts'
+import { hotBlobs, listHoldings } from './scheduler/holdings.ts'
 import { Libp2pSchedulerClient } from './scheduler/libp2p-client.ts'
 import { BufferPool } from './session/buffer-pool.ts'
 import { SessionTable } from './session/session-table.ts'
@@ -42,6 +42,9 @@ const SEND_BUFFER_BYTES_MAX = 16 * 1024 * 1024
 const SESSIONS_MAX = 256
 const SESSION_LINGER_MS = 10_000
 const MANIFEST_CACHE_BYTES_MAX = 256 * 1024 * 1024
+
+/** How long it may take to show this host's ticket to one that is to be asked through the DHT, in ms. */
+const GREET_MS = 3000
 
 /** How long the start waits for the supernode's first answer, in ms; without it the daemon starts alone. */
 const FIRST_WELCOME_MS = 3000
@@ -75,7 +78,8 @@ export async function startDfdaemon(
   await makeDataDir(config.dataDir)
   const secret = await readClusterSecret(config.cluster)
   const stack = new ServiceStack({ logger })
-  const node = await makeNode(config, logger)
+  const identity = await loadIdentity(join(config.dataDir, 'identity.key'))
+  const node = await makeNode(config, identity, logger)
   await stack.start({ name: 'node', start: () => {}, stop: () => node.stop() })
   try {
     return await startParts({ config, components, node, secret, stack })
@@ -88,7 +92,7 @@ export async function startDfdaemon(
 interface StartContext {
   readonly config: DfdaemonConfig
   readonly components: DfdaemonComponents
-  readonly node: Libp2p
+  readonly node: HostNode
   readonly secret: string | undefined
   readonly stack: ServiceStack
 }
@@ -125,11 +129,18 @@ async function startParts({ config, components, node, secret, stack }: StartCont
     },
     { slots: config.upload.slots },
   )
-  const welcomeFile = join(config.dataDir, 'welcome.json')
-  const kept = await loadWelcome(welcomeFile)
-  const keeper = new WelcomeKeeper({ logger }, { file: welcomeFile })
-  const neighbours = new Neighbours({ random: Math.random }, { self: hostId })
-  neighbours.learn(kept.neighbours)
+  const discovery = await Discovery.load(
+    {
+      libp2p: node.services.inside.components,
+      clock,
+      logger,
+      random: Math.random,
+      admits: host => uploads.knows(host),
+      greet: host => pieces.greet(host, AbortSignal.timeout(GREET_MS)),
+      hot: () => hotBlobs(store),
+    },
+    { self: hostId, file: join(config.dataDir, 'welcome.json') },
+  )
   const scheduler = new Libp2pSchedulerClient(
     { libp2p: node, clock, logger },
     {
@@ -145,11 +156,9 @@ async function startParts({ config, components, node, secret, stack }: StartCont
       },
       holdings: () => listHoldings(store),
       load: () => ({ slotsBusy: uploads.slotsBusy, storeBytes: store.bytes }),
-      ticket: kept.ticket,
-      onWelcome: welcome => {
-        neighbours.learn(welcome.neighbours ?? [])
-        keeper.keep({ ticket: welcome.ticket, neighbours: neighbours.newest(NEIGHBOURS_MAX) })
-      },
+      ticket: discovery.kept.ticket,
+      onWelcome: welcome => discovery.onWelcome(welcome),
+      onAway: () => discovery.onAway(),
     },
   )
   const pieces = new PeerFetcher({ node, clock, logger, ticket: () => scheduler.ticket })
@@ -171,7 +180,7 @@ async function startParts({ config, components, node, secret, stack }: StartCont
       search: {
         self: hostId,
         addresses,
-        find: (digest, found) => found(neighbours.toAsk(digest)),
+        find: (digest, found, signal) => discovery.find(digest, found, signal),
         tellHashes: digest => uploads.tellHashes(digest),
       },
       random: Math.random,
@@ -203,6 +212,8 @@ async function startParts({ config, components, node, secret, stack }: StartCont
         version,
         addresses: addresses(),
         supernodeConnected: scheduler.connected,
+        knownHosts: discovery.knownHosts,
+        dhtJoined: discovery.isJoined,
         storeBytes: store.bytes,
         quotaBytes: config.store.quotaBytes,
         uploads: { slotsBusy: uploads.slotsBusy, children: uploads.childCount, bytes: uploads.uploadBytes },
@@ -221,7 +232,7 @@ async function startParts({ config, components, node, secret, stack }: StartCont
 
   // Stopped in reverse: runtimes first, then what they read from, the admin face last.
   const services: Service[] = [
-    { name: 'kept welcome', start: () => {}, stop: () => keeper.stop() },
+    { name: 'discovery', start: () => {}, stop: () => discovery.stop() },
     { name: 'registry client', start: () => {}, stop: () => registry.close() },
     { name: 'admin', start: () => admin.start(), stop: () => admin.stop() },
     { name: 'store', start: () => store.start(), stop: () => store.stop() },
@@ -250,12 +261,17 @@ async function startParts({ config, components, node, secret, stack }: StartCont
   }
 }
 
-async function makeNode(config: DfdaemonConfig, logger: Logger): Promise<Libp2p> {
-  return createNode({
-    privateKey: await loadIdentity(join(config.dataDir, 'identity.key')),
+/** The node, with the parts of it that the DHT is made of, should it be needed. */
+type HostNode = Libp2p<{ inside: { readonly components: KadComponents } }>
+
+function makeNode(config: DfdaemonConfig, identity: PrivateKey, logger: Logger): Promise<HostNode> {
+  return createNode<{ inside: { readonly components: KadComponents } }>({
+    privateKey: identity,
     listen: [toTcpMultiaddr(config.peer.address)],
     announce: config.peer.announce,
     logger,
+    // Wrapped: what is a service would be started and stopped by the node, which these do.
+    services: { inside: (components: KadComponents) => ({ components }) },
   })
 }
 

@@ -16,13 +16,17 @@ export class Neighbours {
   /** Least recently heard of first. */
   readonly #known = new Map<HostId, Candidate>()
 
-  constructor(components: { random: () => number }, init: { self: HostId }) {
-    this.#random = components.random
+  constructor(components: { random(): number }, init: { self: HostId }) {
+    this.#random = () => components.random()
     this.#self = init.self
   }
 
   get size(): number {
     return this.#known.size
+  }
+
+  has(host: HostId): boolean {
+    return this.#known.has(host)
   }
 
   /** Those heard of last, at most `count`. */

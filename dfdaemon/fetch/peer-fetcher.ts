@@ -92,6 +92,12 @@ export class PeerFetcher implements PieceFetcher {
     return link
   }
 
+  /** Shows this host's ticket to another that is connected, or can be reached. @throws as `connect` */
+  async greet(parent: Candidate, signal: AbortSignal): Promise<void> {
+    const stream = await abortable(this.#streamTo(parent), signal)
+    if (stream.linkCount === 0) stream.noteUnused()
+  }
+
   /** Ends all streams; links hear of it. */
   async stop(): Promise<void> {
     const error = new PantalaError('SHUTTING_DOWN')

@@ -95,6 +95,11 @@ export class PeerStream implements LinkStream, FrameSink {
     return this.#links.size
   }
 
+  /** Nobody subscribes for now: the stream may go when it is idle. */
+  noteUnused(): void {
+    this.#init.onUnused(this)
+  }
+
   /** @throws PantalaError PARENT_GONE on a stream that is over, PARENT_REFUSED if it carries too many tasks */
   subscribe(digest: Digest, geometry: Geometry, listener: LinkListener): PeerLink {
     if (this.#over !== undefined) throw this.#over

@@ -61,6 +61,8 @@ export interface SchedulerClientInit {
   readonly ticket?: Uint8Array | undefined
   /** Hears of every welcome. */
   onWelcome?(welcome: Welcome): void
+  /** Hears when the supernode is lost, or was not reached by all addresses in turn. May be told so again. */
+  onAway?(): void
 }
 
 interface RunningTask {
@@ -261,6 +263,7 @@ export class Libp2pSchedulerClient implements SchedulerClient {
       const failure = await this.#tryEach()
       if (failure === undefined || signal.aborted) return
       this.#firstAttempt.reject(failure)
+      this.#init.onAway?.()
       const lasting = failure.entry.retry === 'never'
       logger[attempt === 0 || lasting ? 'warn' : 'debug'](
         { err: failure, attempt },

@@ -50,6 +50,10 @@ export interface PieceServerInit {
 /** How often waiting children are looked after, in ms. */
 const CHECK_MS = 250
 
+/** How long a stranger's ticket is waited for, and how often it is looked for, in ms. */
+const KNOWN_WAIT_MS = 1_000
+const KNOWN_CHECK_MS = 50
+
 const DEFAULTS = {
   childrenMax: 1024,
   requestsQueuedMax: 8192,
@@ -113,6 +117,14 @@ export class PieceServer {
   /** Pieces being sent now; for the load report. */
   get slotsBusy(): number {
     return this.#slots.busy
+  }
+
+  /** True for a host whose ticket was found good on a stream that is open; waits a little for one that is on its way. */
+  async knows(host: HostId): Promise<boolean> {
+    const isKnown = () => [...this.#children].some(child => child.remote === host && child.admitted)
+    for (let leftMs = KNOWN_WAIT_MS; !isKnown() && leftMs > 0 && !this.#stopping; leftMs -= KNOWN_CHECK_MS)
+      await new Promise<void>(resolve => this.#components.clock.after(KNOWN_CHECK_MS, resolve))
+    return isKnown()
   }
 
   get slotsTotal(): number {

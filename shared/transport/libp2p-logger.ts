@@ -37,7 +37,12 @@ function formatLine(format: unknown, rest: readonly unknown[]): string {
 function showValue(value: unknown): string {
   if (value instanceof Error) return value.message
   if (typeof value !== 'object' || value === null) return String(value)
-  return 'toString' in value && value.toString !== Object.prototype.toString
-    ? String(value)
-    : JSON.stringify(value)
+  // Some of libp2p's objects throw at a property that they do not have.
+  try {
+    return 'toString' in value && value.toString !== Object.prototype.toString
+      ? String(value)
+      : JSON.stringify(value)
+  } catch {
+    return '[object]'
+  }
 }

@@ -60,6 +60,7 @@ const placesOf: Readonly<Record<string, readonly string[]>> = {
     'shared/protocol/framing.ts',
     'shared/protocol/admission.ts',
     'dfdaemon/scheduler/',
+    'dfdaemon/discovery/',
     'dfdaemon/fetch/',
     'dfdaemon/upload/',
     'dfdaemon/main.ts',

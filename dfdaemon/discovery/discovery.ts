@@ -1,0 +1,110 @@
+// Everything that helps a host find others while no supernode answers: the hosts it knows, what it keeps of them over a restart, and the DHT.
+import type { Clock, Timer } from '../../shared/clock.ts'
+import type { Digest } from '../../shared/digest.ts'
+import type { Logger } from '../../shared/logger.ts'
+import { type Candidate, type HostId, NEIGHBOURS_MAX, type Welcome } from '../../shared/protocol/messages.ts'
+import { KadDirectory } from './kad-directory.ts'
+import type { KadComponents } from './kad-guard.ts'
+import { type KeptWelcome, loadWelcome, WelcomeKeeper } from './kept-welcome.ts'
+import { Neighbours } from './neighbours.ts'
+
+/** The DHT is joined when the supernode has been away for this long, in ms: half of it random, since all hosts lose it at once. */
+const JOIN_AFTER_MS = 4_000
+/** It is left when the supernode has been back for this long, in ms. */
+const LEAVE_AFTER_MS = 60_000
+
+export interface DiscoveryComponents {
+  readonly libp2p: KadComponents
+  readonly clock: Clock
+  readonly logger: Logger
+  random(): number
+  /** True for hosts whose ticket was found good; may wait a moment for it. */
+  admits(host: HostId): Promise<boolean>
+  /** Shows this host's ticket to another. */
+  greet(candidate: Candidate): Promise<void>
+  /** Blobs held in whole or in part, those used last at the end. */
+  hot(): Iterable<Digest>
+}
+
+export interface DiscoveryInit {
+  readonly self: HostId
+  /** Where the last welcome is kept. */
+  readonly file: string
+}
+
+export class Discovery {
+  readonly kept: KeptWelcome
+  readonly #c: DiscoveryComponents
+  readonly #neighbours: Neighbours
+  readonly #keeper: WelcomeKeeper
+  readonly #directory: KadDirectory
+  #turn: { readonly timer: Timer; readonly to: 'join' | 'leave' } | undefined
+  #stopped = false
+
+  private constructor(components: DiscoveryComponents, init: DiscoveryInit, kept: KeptWelcome) {
+    this.#c = components
+    this.kept = kept
+    this.#neighbours = new Neighbours(components, { self: init.self })
+    this.#neighbours.learn(kept.neighbours)
+    this.#keeper = new WelcomeKeeper(components, { file: init.file })
+    this.#directory = new KadDirectory({
+      ...components,
+      // Those that it was told of were admitted by the supernode.
+      admits: async host => this.#neighbours.has(host) || (await components.admits(host)),
+      greet: host =>
+        components.greet({ host, addresses: [], seed: false }).catch(error => {
+          components.logger.debug({ host, err: error }, 'a host of the DHT was not greeted')
+        }),
+    })
+  }
+
+  /** Reads what an earlier run kept. */
+  static async load(components: DiscoveryComponents, init: DiscoveryInit): Promise<Discovery> {
+    return new Discovery(components, init, await loadWelcome(init.file))
+  }
+
+  /** True while the DHT is joined. */
+  get isJoined(): boolean {
+    return this.#directory.isOpen
+  }
+
+  get knownHosts(): number {
+    return this.#neighbours.size
+  }
+
+  onWelcome({ ticket, neighbours = [] }: Welcome): void {
+    this.#neighbours.learn(neighbours)
+    this.#keeper.keep({ ticket, neighbours: this.#neighbours.newest(NEIGHBOURS_MAX) })
+    this.#plan('leave', LEAVE_AFTER_MS, () => void this.#directory.close())
+  }
+
+  onAway(): void {
+    const delayMs = JOIN_AFTER_MS * (0.5 + this.#c.random() / 2)
+    this.#plan('join', delayMs, () => {
+      this.#directory.open(this.#neighbours.newest(NEIGHBOURS_MAX))
+      for (const digest of this.#c.hot()) this.#directory.provide(digest)
+    })
+  }
+
+  /** Hosts that may hold the blob, or seek it: those known at once, those of the DHT as they are found. This host is to be found, too. */
+  find(digest: Digest, found: (candidates: readonly Candidate[]) => void, signal: AbortSignal): void {
+    found(this.#neighbours.toAsk(digest))
+    if (!this.#directory.isOpen) return
+    this.#directory.provide(digest)
+    void this.#directory.find(digest, found, signal)
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true
+    this.#turn?.timer.cancel()
+    await this.#keeper.stop()
+    await this.#directory.close()
+  }
+
+  /** The later news counts; the same news again changes nothing. */
+  #plan(to: 'join' | 'leave', delayMs: number, act: () => void): void {
+    if (this.#stopped || this.#turn?.to === to) return
+    this.#turn?.timer.cancel()
+    this.#turn = { to, timer: this.#c.clock.after(delayMs, act) }
+  }
+}
