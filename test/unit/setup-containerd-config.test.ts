@@ -130,6 +130,32 @@ test('the last file that has CRI’s section is edited: older containerd takes t
   assert.throws(() => planContainerdConfig(mirrors, path), { message: /\/opt\/x\.toml:2/ })
 })
 
+test('a drop-in that only containerd 2.2 and later reads is heeded: its directory is taken, its mirrors stand against it', () => {
+  const dropIn = '/etc/containerd/conf.d/site.toml'
+  const main = { [path]: 'version = 3\n' }
+  const images = 'plugins."io.containerd.cri.v1.images".registry'
+  const { file, hostDirectories } = planContainerdConfig(
+    viewOf({ ...main, [dropIn]: `[${images}]\nconfig_path = "/opt/certs"\n` }),
+    path,
+  )
+  assert.deepEqual(hostDirectories, ['/opt/certs'])
+  assert.equal(contentOf(file), `version = 3\n\n[${images}]\n  config_path = "/opt/certs"\n`)
+  const mirrors = viewOf({ ...main, [dropIn]: `[${images}.mirrors.a]\nendpoint = ["https://m"]\n` })
+  assert.throws(() => planContainerdConfig(mirrors, path), {
+    code: 'SETUP_CONFLICT',
+    message: /site\.toml:1/,
+  })
+  const other = viewOf({
+    [path]: 'version = 3\nimports = []\n',
+    [dropIn]: `[${images}.mirrors.a]\nendpoint = []\n`,
+  })
+  assert.match(
+    contentOf(planContainerdConfig(other, path).file)!,
+    /certs\.d/,
+    'a list of imports stands for all',
+  )
+})
+
 test('files that import each other end', () => {
   const view = viewOf({
     [path]: 'version = 2\nimports = ["/opt/*.toml"]\n',

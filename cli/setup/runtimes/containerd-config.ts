@@ -15,6 +15,9 @@ import { checkEdits, placeOf, readTomlFile, type TomlFile } from './toml-file.ts
 
 const defaultHosts = '/etc/containerd/certs.d'
 
+/** What containerd 2.2 and later imports where a file names no imports. */
+const defaultImports = '/etc/containerd/conf.d/*.toml'
+
 /** Files that an imports list may lead to. */
 const IMPORTS_MAX = 256
 
@@ -28,25 +31,38 @@ export interface ContainerdConfigPlan {
 
 /** @throws PantalaError SETUP_CONFIG_INVALID | SETUP_CONFLICT */
 export function planContainerdConfig(view: ConfigView, path: string): ContainerdConfigPlan {
-  const files = readWithImports(view, path)
-  for (const file of files) refuseOldMirrors(file)
+  const files = readWithImports(view, path, [])
+  const newer = readWithImports(view, path, [defaultImports])
+  for (const file of newer) refuseOldMirrors(file)
   // Older containerd takes a plugin's whole section from the file read last that has one; newer ones merge. Writing there suits both.
-  const file = files.findLast(one => treeAt(one.tree, tablesOf(one).plugin) !== undefined) ?? files[0]!
-  const { registry } = tablesOf(file)
-  const set = treeAt(file.tree, [...registry, 'config_path'])
-  if (set !== undefined && typeof set !== 'string')
-    throw new PantalaError('SETUP_CONFIG_INVALID', { detail: `${file.path}: config_path must be a string` })
-  if (set !== undefined && set !== '') {
-    const hostDirectories = set.split(':').filter(directory => directory !== '')
-    return { file: undefined, hostDirectories, notes: noteOf(file, hostDirectories) }
-  }
+  const file = findLastCri(files) ?? files[0]!
+  const set = configPathOf(file)
+  const hostDirectories = splitDirectories(set ?? configPathOf(findLastCri(newer)) ?? defaultHosts)
+  const notes = noteOf(file, hostDirectories)
+  if (set !== undefined) return { file: undefined, hostDirectories, notes }
   const before = view.read(file.path)
-  const edits = setConfigPath(file, before === undefined)
+  const edits = setConfigPath(file, hostDirectories.join(':'), before === undefined)
   return {
     file: { path: file.path, format: 'toml', before, edits, activation: 'restart' },
-    hostDirectories: [defaultHosts],
-    notes: noteOf(file, []),
+    hostDirectories,
+    notes,
   }
+}
+
+function findLastCri(files: readonly ContainerdFile[]): ContainerdFile | undefined {
+  return files.findLast(file => treeAt(file.tree, file.plugin) !== undefined)
+}
+
+/** Undefined if it is not set, or empty as in containerd's own default file. */
+function configPathOf(file: ContainerdFile | undefined): string | undefined {
+  const set = file && treeAt(file.tree, [...file.registry, 'config_path'])
+  if (set !== undefined && typeof set !== 'string')
+    throw new PantalaError('SETUP_CONFIG_INVALID', { detail: `${file!.path}: config_path must be a string` })
+  return set === '' ? undefined : set
+}
+
+function splitDirectories(list: string): string[] {
+  return list.split(':').filter(directory => directory !== '')
 }
 
 function noteOf({ path, tree }: TomlFile, hostDirectories: readonly string[]): string[] {
@@ -65,9 +81,15 @@ function noteOf({ path, tree }: TomlFile, hostDirectories: readonly string[]): s
   ]
 }
 
-/** The file and those it imports, in the order that containerd reads them. */
-function readWithImports(view: ConfigView, path: string): TomlFile[] {
-  const files: TomlFile[] = []
+interface ContainerdFile extends TomlFile {
+  /** Paths of the tables that count in this file. */
+  readonly plugin: readonly string[]
+  readonly registry: readonly string[]
+}
+
+/** The file and those it imports, in the order that containerd reads them. `otherwise` is imported where the file names no imports. */
+function readWithImports(view: ConfigView, path: string, otherwise: readonly string[]): ContainerdFile[] {
+  const files: ContainerdFile[] = []
   const waiting = [path]
   const seen = new Set<string>()
   for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
@@ -79,9 +101,11 @@ function readWithImports(view: ConfigView, path: string): TomlFile[] {
       })
     const text = view.read(next)
     if (text === undefined && next !== path) continue
-    const file = readTomlFile(next, text ?? '')
+    const read = readTomlFile(next, text ?? '')
+    // An imported file without a version has that of the main file.
+    const file = { ...read, ...tablesOf(read, files[0]) }
     files.push(file)
-    const imports = file.tree['imports']
+    const imports = file.tree['imports'] ?? (next === path ? otherwise : [])
     if (!Array.isArray(imports)) continue
     for (const one of imports) waiting.push(...expandImport(view, posix.dirname(next), String(one)))
   }
@@ -105,31 +129,30 @@ function expandImport(view: ConfigView, from: string, pattern: string): string[]
     .map(one => `${directory}/${one}`)
 }
 
-interface CriTables {
-  readonly plugin: readonly string[]
-  readonly registry: readonly string[]
+const pluginNames: Readonly<Record<string, string>> = {
+  0: 'cri',
+  1: 'cri',
+  2: 'io.containerd.grpc.v1.cri',
+  3: 'io.containerd.cri.v1.images',
 }
 
-/** Which table it is depends on the version that the file says; without one it is 1. */
-function tablesOf({ tree, statements, path }: TomlFile): CriTables {
-  const version = tree['version'] ?? (statements.length === 0 ? 2n : 1n)
-  const names: Readonly<Record<string, string>> = {
-    0: 'cri',
-    1: 'cri',
-    2: 'io.containerd.grpc.v1.cri',
-    3: 'io.containerd.cri.v1.images',
-  }
-  // Versions after 3 keep the name until it is known better.
-  const name = typeof version === 'bigint' ? (names[`${version}`] ?? names[3]!) : undefined
-  if (name === undefined)
+/** Which table it is depends on the version that the file says; without one it is 1. A file with nothing in it is begun with 2. */
+function tablesOf(
+  { tree, statements, path }: TomlFile,
+  main: TomlFile | undefined,
+): Pick<ContainerdFile, 'plugin' | 'registry'> {
+  const version =
+    tree['version'] ?? main?.tree['version'] ?? ((main ?? { statements }).statements.length === 0 ? 2n : 1n)
+  if (typeof version !== 'bigint')
     throw new PantalaError('SETUP_CONFIG_INVALID', { detail: `${path}: version must be a whole number` })
-  const plugin = ['plugins', name]
+  // Versions after 3 keep the name until it is known better.
+  const plugin = ['plugins', pluginNames[`${version}`] ?? pluginNames[3]!]
   return { plugin, registry: [...plugin, 'registry'] }
 }
 
 /** containerd refuses config_path beside mirrors, and then leaves CRI out altogether. */
-function refuseOldMirrors(file: TomlFile): void {
-  const { registry } = tablesOf(file)
+function refuseOldMirrors(file: ContainerdFile): void {
+  const { registry } = file
   const refuse = (path: readonly string[], what: string): never => {
     const statement =
       file.statements.find(one => startsWithPath(one.path, path)) ??
@@ -153,23 +176,18 @@ function hasEntries(value: unknown): value is TomlTree {
   return typeof value === 'object' && value !== null && Object.keys(value).length > 0
 }
 
-function setConfigPath(file: TomlFile, isNew: boolean): TextEdit[] {
-  const { text, statements } = file
-  const { plugin, registry } = tablesOf(file)
-  const wanted = [...registry, 'config_path']
-  const line = `config_path = ${quoteToml(defaultHosts)}`
+function setConfigPath(file: ContainerdFile, value: string, isNew: boolean): TextEdit[] {
+  const { text, statements, plugin, registry } = file
+  const line = `config_path = ${quoteToml(value)}`
   const fresh = isNew || statements.length === 0
+  const table = [headerOf(registry), `  ${line}`]
   const edits = fresh
-    ? [insertLines(text, text.length, ['version = 2', '', headerOf(registry), `  ${line}`])]
+    ? [insertLines(text, text.length, ['version = 2', '', ...table])]
     : [
-        replaceEmpty(file, wanted) ??
-          insertUnderHeader(file, registry, line) ??
-          insertBesideDotted(file, registry) ??
-          insertLines(text, text.length, [
-            ...(text.endsWith('\n\n') ? [] : ['']),
-            headerOf(registry),
-            `  ${line}`,
-          ]),
+        replaceEmpty(file, quoteToml(value)) ??
+          insertUnderHeader(file, line) ??
+          insertBesideDotted(file, quoteToml(value)) ??
+          insertLines(text, text.length, [...(text.endsWith('\n\n') ? [] : ['']), ...table]),
       ]
   const old = treeAt(file.tree, plugin) as TomlTree | undefined
   const oldRegistry = treeAt(file.tree, registry) as TomlTree | undefined
@@ -178,7 +196,7 @@ function setConfigPath(file: TomlFile, isNew: boolean): TextEdit[] {
     ...(fresh ? { version: 2n } : {}),
     plugins: {
       ...(file.tree['plugins'] as TomlTree | undefined),
-      [plugin[1]!]: { ...old, registry: { ...oldRegistry, config_path: defaultHosts } },
+      [plugin[1]!]: { ...old, registry: { ...oldRegistry, config_path: value } },
     },
   })
   return edits
@@ -189,19 +207,19 @@ function headerOf(path: readonly string[]): string {
 }
 
 /** `config_path = ""`, as containerd's own default file has it: the line is replaced, so that it can be found again. */
-function replaceEmpty({ text, statements }: TomlFile, wanted: readonly string[]): TextEdit | undefined {
+function replaceEmpty({ text, statements, registry }: ContainerdFile, value: string): TextEdit | undefined {
+  const wanted = [...registry, 'config_path']
   const pair = statements.find((one): one is TomlPair => one.kind === 'pair' && isSamePath(one.path, wanted))
   if (pair === undefined) return undefined
   return {
     offset: pair.keyStart,
     removed: text.slice(pair.keyStart, pair.valueEnd),
-    inserted: text.slice(pair.keyStart, pair.valueStart) + quoteToml(defaultHosts),
+    inserted: text.slice(pair.keyStart, pair.valueStart) + value,
   }
 }
 
 function insertUnderHeader(
-  { text, statements }: TomlFile,
-  registry: readonly string[],
+  { text, statements, registry }: ContainerdFile,
   line: string,
 ): TextEdit | undefined {
   const index = statements.findIndex(one => one.kind === 'table' && isSamePath(one.path, registry))
@@ -214,8 +232,8 @@ function insertUnderHeader(
 
 /** `registry.x = …` under another header: a header of its own would be an error beside it. */
 function insertBesideDotted(
-  { text, statements }: TomlFile,
-  registry: readonly string[],
+  { text, statements, registry }: ContainerdFile,
+  value: string,
 ): TextEdit | undefined {
   const beside = statements.find(
     (one): one is TomlPair =>
@@ -227,5 +245,5 @@ function insertBesideDotted(
   if (beside === undefined) return undefined
   const own = [...registry.slice(beside.path.length - beside.key.length), 'config_path']
   const key = headerOf(own).slice(1, -1)
-  return insertLines(text, beside.end, [`${beside.indent}${key} = ${quoteToml(defaultHosts)}`])
+  return insertLines(text, beside.end, [`${beside.indent}${key} = ${value}`])
 }
