@@ -46,6 +46,8 @@ export class BlobSession implements ReadableBlob {
   #verified = false
   #outcome: Finish['outcome'] | undefined
   #started: Promise<void> | undefined
+  /** Holds the room for a reader of the whole, where it was not kept from the start. */
+  #keptRoom: Promise<BlobHandle> | undefined
 
   constructor(components: SessionComponents, init: SessionInit) {
     this.#c = components
@@ -210,6 +212,17 @@ export class BlobSession implements ReadableBlob {
     }
   }
 
+  /** Keeps room for all of the blob from now on. @throws PantalaError STORE_FULL | STORE_FAILED */
+  async keepRoom(): Promise<void> {
+    if (this.#init.room === 'whole') return
+    await this.start()
+    this.#keptRoom ??= this.#c.store.create(this.digest, this.geometry, this.#stop.signal)
+    await this.#keptRoom.catch(error => {
+      this.#keptRoom = undefined
+      throw error
+    })
+  }
+
   /** Runs what the supernode granted, after what was granted before. */
   acceptGrant(grant: Grant): void {
     this.#source = grant.source
@@ -223,7 +236,8 @@ export class BlobSession implements ReadableBlob {
 
   async #begin(): Promise<void> {
     try {
-      const handle = await this.#c.store.create(this.digest, this.geometry, this.#stop.signal)
+      const { store } = this.#c
+      const handle = await store.create(this.digest, this.geometry, this.#stop.signal, this.#init.room)
       if (this.#outcome !== undefined) {
         await handle.close()
         return
@@ -379,5 +393,7 @@ export class BlobSession implements ReadableBlob {
     this.#handle = undefined
     await this.#gathering.runs.settled()
     await handle?.close()
+    const kept = await this.#keptRoom?.catch(() => undefined)
+    await kept?.close()
   }
 }

@@ -7,7 +7,7 @@ import type { Finish, SourceRef } from '../../shared/protocol/messages.ts'
 import type { PieceFetcher } from '../fetch/piece-fetcher.ts'
 import type { SourceFetcher } from '../fetch/source-fetcher.ts'
 import type { SchedulerClient } from '../scheduler/scheduler-client.ts'
-import type { BlobStore } from '../store/blob-store.ts'
+import type { BlobStore, KeptRoom } from '../store/blob-store.ts'
 import type { BufferPool } from './buffer-pool.ts'
 import type { HolderSearch } from './lone-help.ts'
 
@@ -36,6 +36,8 @@ export interface SessionInit {
   readonly source: SourceRef
   /** False for a session that only runs a grant and has no reader yet. */
   readonly register: boolean
+  /** What room the store keeps for the blob, unless a reader of the whole comes. */
+  readonly room: KeptRoom
   /** How long a session without readers goes on, in ms. */
   readonly lingerMs: number
   /** True if the rest of the blob follows where only a range of it is read. */

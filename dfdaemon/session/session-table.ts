@@ -1,7 +1,7 @@
 // All running sessions, one per digest: readers join them, grants go to them, complete blobs are read from the store without one.
 import type { Digest } from '../../shared/digest.ts'
 import { isPantalaError, PantalaError } from '../../shared/errors.ts'
-import { BLOB_BYTES_MAX, type Geometry, geometryFor, pieceAt } from '../../shared/piece.ts'
+import { BLOB_BYTES_MAX, type Geometry, geometryFor, pieceAt, pieceCount } from '../../shared/piece.ts'
 import type { Candidate, Grant } from '../../shared/protocol/messages.ts'
 import type { SourceClient } from '../../shared/source/source-client.ts'
 import type { BlobHandle } from '../store/blob-store.ts'
@@ -14,7 +14,7 @@ import { passThrough } from './pass-through.ts'
 import { piecesOf } from './piece-runs.ts'
 import { type ReadableBlob, waitFor } from './readable-blob.ts'
 import type { PieceSpan } from './reader-seats.ts'
-import type { SessionComponents } from './session-components.ts'
+import type { SessionComponents, SessionInit } from './session-components.ts'
 
 export interface TableComponents extends SessionComponents {
   readonly registry: SourceClient
@@ -110,8 +110,10 @@ export class SessionTable implements Blobs {
       return
     }
     const geometry = { size: grant.size, pieceSize: grant.pieceSize }
+    const isWhole = grant.runs.some(({ count }) => count >= pieceCount(geometry))
+    const room = isWhole ? 'whole' : 'pieces'
     const session =
-      this.#sessions.get(grant.digest) ?? this.#startSession(grant.digest, geometry, grant.source, false)
+      this.#sessions.get(grant.digest) ?? this.#startSession(grant, geometry, { register: false, room })
     session.acceptGrant(grant)
   }
 
@@ -150,9 +152,15 @@ export class SessionTable implements Blobs {
     spans: readonly ByteSpan[] | undefined,
     signal: AbortSignal,
   ): Promise<OpenBlob> {
+    // First of all, since a session in which somebody reads the whole fetches the whole.
+    const running = this.#sessions.get(request.digest)
+    if (spans === undefined && running !== undefined) await withSignal(running.keepRoom(), signal)
     const session =
       this.#sessions.get(request.digest) ??
-      this.#startSession(request.digest, geometryFor(size), request.source, true)
+      this.#startSession(request, geometryFor(size), {
+        register: true,
+        room: spans === undefined || this.#init.prefetch ? 'whole' : 'pieces',
+      })
     const seat = session.join(spans?.map(span => piecesIn(session.geometry, span)))
     try {
       await withSignal(session.ensureRegistered(), signal)
@@ -177,10 +185,9 @@ export class SessionTable implements Blobs {
   }
 
   #startSession(
-    digest: Digest,
+    { digest, source }: Pick<BlobRequest, 'digest' | 'source'>,
     geometry: Geometry,
-    source: BlobRequest['source'],
-    register: boolean,
+    manner: Pick<SessionInit, 'register' | 'room'>,
   ): BlobSession {
     if (this.#stopping) throw new PantalaError('SHUTTING_DOWN')
     if (this.#sessions.size >= this.#init.sessionsMax && !this.#makePlace()) {
@@ -190,7 +197,7 @@ export class SessionTable implements Blobs {
       digest,
       geometry,
       source,
-      register,
+      ...manner,
       lingerMs: this.#init.lingerMs,
       prefetch: this.#init.prefetch,
       onEnd: () => {

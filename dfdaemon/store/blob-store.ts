@@ -14,6 +14,9 @@ export interface BlobStat extends Geometry {
   readonly usedAt: number
 }
 
+/** What room is kept for while a blob is open: all of it (the default), or only pieces as they come. */
+export type KeptRoom = 'whole' | 'pieces'
+
 export interface BlobStore {
   /** Opens the index, recovers what a crash left. @throws PantalaError DATA_DIR_UNUSABLE */
   start(): Promise<void>
@@ -34,11 +37,12 @@ export interface BlobStore {
 
   /**
    * Opens a blob, making an empty one if nothing is held or if what is held (incomplete) was cut another way. Makes room by evicting
-   * least recently used blobs that are not open, and keeps room for the whole blob until the handle is closed. A complete blob is opened
-   * as it is, whatever geometry is asked for. A blob closed without any piece is forgotten.
+   * least recently used blobs that are not open, and keeps room for the whole blob until the handle is closed; with `room: 'pieces'` no room
+   * is kept, and each piece makes its own. A complete blob is opened as it is, whatever geometry is asked for. A blob closed without any
+   * piece is forgotten.
    * @throws PantalaError STORE_FULL if no room can be made, STORE_FAILED; RangeError on a geometry that cannot be stored
    */
-  create(digest: Digest, geometry: Geometry, signal?: AbortSignal): Promise<BlobHandle>
+  create(digest: Digest, geometry: Geometry, signal?: AbortSignal, room?: KeptRoom): Promise<BlobHandle>
 
   /** Forgets a blob; open handles keep working until closed, but keep nothing. False if it was not there. */
   delete(digest: Digest): Promise<boolean>

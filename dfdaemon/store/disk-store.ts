@@ -6,13 +6,13 @@ import type { Logger } from '../../shared/logger.ts'
 import { type Geometry, PIECE_HASH_BYTES, pieceCount, pieceOffset } from '../../shared/piece.ts'
 import { BlobPlaces } from './blob-places.ts'
 import { BlobReadiness } from './blob-readiness.ts'
-import type { BlobHandle, BlobListener, BlobStat, BlobStore } from './blob-store.ts'
+import type { BlobHandle, BlobListener, BlobStat, BlobStore, KeptRoom } from './blob-store.ts'
 import { type Disk, guardDisk, nodeDisk } from './disk.ts'
 import { DiskHandle, type StoreSide } from './disk-handle.ts'
 import { planEvictions } from './eviction.ts'
 import { checkGeometry, isCutAlike } from './geometry-check.ts'
 import type { IndexedBlob } from './index-records.ts'
-import { StoreLayout } from './layout.ts'
+import { type DiskStoreInit, StoreLayout } from './layout.ts'
 import { OpenFiles } from './open-files.ts'
 import { PieceIndex } from './piece-index.ts'
 import { PieceRecorder } from './piece-recorder.ts'
@@ -40,14 +40,6 @@ const USE_GRAIN_MS = 60_000
 
 /** An opener waits this long, in ms, for the pieces a restart left to be hashed again; the rest become readable as they prove right. */
 const VERIFY_WAIT_MS = 500
-
-export interface DiskStoreInit {
-  readonly dataDir: string
-  /** Bytes of pieces, all blobs together. */
-  readonly quotaBytes: number
-  /** Space of the file system that is left to others, in bytes. */
-  readonly minFreeBytes: number
-}
 
 export class DiskStore implements BlobStore, StoreSide {
   onEvicted: (digests: readonly Digest[]) => void = () => {}
@@ -163,7 +155,12 @@ export class DiskStore implements BlobStore, StoreSide {
     return undefined
   }
 
-  async create(digest: Digest, geometry: Geometry, signal?: AbortSignal): Promise<BlobHandle> {
+  async create(
+    digest: Digest,
+    geometry: Geometry,
+    signal?: AbortSignal,
+    room?: KeptRoom,
+  ): Promise<BlobHandle> {
     signal?.throwIfAborted()
     checkGeometry(geometry)
     await this.#settleStray(digest, signal)
@@ -181,7 +178,7 @@ export class DiskStore implements BlobStore, StoreSide {
       } else if (this.#forgetting.has(digest)) {
         await this.#forgetting.get(digest)
       } else {
-        const handle = await this.#createAt(found, digest, geometry, freeBytes, signal)
+        const handle = await this.#createAt(found, digest, geometry, { freeBytes, room, signal })
         if (!found?.forgotten) return handle
         await handle.close()
       }
@@ -271,19 +268,20 @@ export class DiskStore implements BlobStore, StoreSide {
     found: StoredBlob | undefined,
     digest: Digest,
     geometry: Geometry,
-    freeBytes: number,
-    signal: AbortSignal | undefined,
+    opened: { freeBytes: number; room: KeptRoom | undefined; signal: AbortSignal | undefined },
   ): Promise<BlobHandle> {
     this.#checkRunning()
+    const writer = opened.room !== 'pieces'
     const blob = found ?? new StoredBlob(digest, geometry, this.#layout.partialPath(digest), 0)
     blob.handles++
     try {
-      this.#makeRoom(freeBytes, { bytes: blob.size - blob.claimedBytes, blobs: found === undefined ? 1 : 0 })
+      const bytes = writer ? blob.size - blob.claimedBytes : 0
+      this.#makeRoom(opened.freeBytes, { bytes, blobs: found === undefined ? 1 : 0 })
     } catch (error) {
       blob.handles--
       throw error
     }
-    blob.writers++
+    if (writer) blob.writers++
     if (found === undefined) {
       this.#blobs.set(digest, blob)
       blob.hashes = Buffer.alloc(pieceCount(geometry) * PIECE_HASH_BYTES)
@@ -291,7 +289,7 @@ export class DiskStore implements BlobStore, StoreSide {
         this.#files.adopt(blob.file, await this.#disk.createFile(blob.file.path, geometry.size))
       })
     }
-    return this.#hold(blob, true, signal)
+    return this.#hold(blob, writer, opened.signal)
   }
 
   /** Waits until a blob that was counted as open can be used, and hands it out. */

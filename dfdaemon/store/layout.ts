@@ -9,6 +9,15 @@ import { type Digest, isDigest } from '../../shared/digest.ts'
 
 const ALGORITHMS = ['sha256', 'sha512'] as const
 
+/** Where a store keeps its blobs, and how much of them. */
+export interface DiskStoreInit {
+  readonly dataDir: string
+  /** Bytes of pieces, all blobs together. */
+  readonly quotaBytes: number
+  /** Space of the file system that is left to others, in bytes. */
+  readonly minFreeBytes: number
+}
+
 export class StoreLayout {
   readonly dataDir: string
   readonly indexDir: string

@@ -2,13 +2,10 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { BlobStore } from '../../dfdaemon/store/blob-store.ts'
-import type { Digest } from '../../shared/digest.ts'
 import { hashPiece } from '../../shared/piece-hash.ts'
 import { KiB, readAll, sampleBlob, storeBlob, writePieces } from '../harness/store-samples.ts'
-
-export interface SuiteInit {
-  readonly quotaBytes?: number
-}
+import { roomScenarios } from './blob-store-room-scenarios.ts'
+import { held, type Scenario, type SuiteInit } from './store-scenario.ts'
 
 /** A store of its own for one test, started. */
 export interface StoreFixture {
@@ -16,10 +13,8 @@ export interface StoreFixture {
   dispose(): Promise<void>
 }
 
-const held = (store: BlobStore): Digest[] => [...store.list()].map(stat => stat.digest).sort()
-
 export function blobStoreSuite(name: string, openStore: (init: SuiteInit) => Promise<StoreFixture>): void {
-  const scenario = (told: string, run: (store: BlobStore) => Promise<void>, init: SuiteInit = {}): void => {
+  const scenario: Scenario = (told, run, init = {}) => {
     test(told, async () => {
       const fixture = await openStore(init)
       try {
@@ -31,7 +26,6 @@ export function blobStoreSuite(name: string, openStore: (init: SuiteInit) => Pro
   }
   const one = sampleBlob('one')
   const two = sampleBlob('two')
-  const three = sampleBlob('three')
 
   describe(name, () => {
     scenario('knows nothing of a blob it never saw', async store => {
@@ -292,96 +286,7 @@ export function blobStoreSuite(name: string, openStore: (init: SuiteInit) => Pro
       stopSecond()
     })
 
-    scenario(
-      'evicts what was used longest ago, never what is open',
-      async store => {
-        const evicted: (readonly Digest[])[] = []
-        store.onEvicted = digests => evicted.push(digests)
-        await storeBlob(store, one)
-        await storeBlob(store, two)
-        await (await store.open(one.digest))?.close()
-        await storeBlob(store, three)
-        assert.deepEqual(evicted, [[two.digest]])
-        assert.deepEqual(held(store), [one.digest, three.digest].sort())
-        const pin = await store.open(one.digest)
-        await storeBlob(store, two)
-        assert.deepEqual(evicted, [[two.digest], [three.digest]])
-        await pin?.close()
-        assert.equal(store.bytes, 20 * KiB)
-      },
-      { quotaBytes: 25 * KiB },
-    )
-
-    scenario(
-      'tells watchers of an evicted blob, and says nothing to onEvicted of a deleted one',
-      async store => {
-        const evicted: Digest[] = []
-        store.onEvicted = digests => evicted.push(...digests)
-        let gone = 0
-        store.watch(one.digest, { onPiece: () => {}, onGone: () => gone++ })
-        await storeBlob(store, one)
-        await storeBlob(store, two)
-        assert.equal(gone, 1)
-        await store.delete(two.digest)
-        assert.deepEqual(evicted, [one.digest])
-      },
-      { quotaBytes: 15 * KiB },
-    )
-
-    scenario(
-      'reserves room for what is being written, so that a second blob is refused at once',
-      async store => {
-        const first = await store.create(one.digest, one.geometry)
-        await assert.rejects(store.create(two.digest, two.geometry), { code: 'STORE_FULL' })
-        assert.equal(store.stat(two.digest), undefined)
-        await writePieces(first, one)
-        await first.close()
-        await storeBlob(store, two)
-        assert.deepEqual(held(store), [two.digest])
-      },
-      { quotaBytes: 15 * KiB },
-    )
-
-    scenario(
-      'refuses a blob that is larger than the quota and evicts nothing for it',
-      async store => {
-        await storeBlob(store, one)
-        const large = sampleBlob('large', 40 * KiB)
-        await assert.rejects(store.create(large.digest, large.geometry), { code: 'STORE_FULL' })
-        assert.deepEqual(held(store), [one.digest])
-      },
-      { quotaBytes: 15 * KiB },
-    )
-
-    scenario(
-      'a deleted blob takes room for as long as it is open',
-      async store => {
-        await storeBlob(store, one)
-        const handle = await store.open(one.digest)
-        await store.delete(one.digest)
-        await assert.rejects(store.create(two.digest, two.geometry), { code: 'STORE_FULL' })
-        await handle?.close()
-        await storeBlob(store, two)
-      },
-      { quotaBytes: 15 * KiB },
-    )
-
-    scenario(
-      'a piece written when nobody keeps room for the blob needs room of its own',
-      async store => {
-        const first = await store.create(one.digest, one.geometry)
-        await writePieces(first, one, [0])
-        const late = await store.open(one.digest)
-        assert(late)
-        await first.close()
-        const other = await store.create(two.digest, two.geometry)
-        await assert.rejects(writePieces(late, one, [1]), { code: 'STORE_FULL' })
-        await other.close()
-        await writePieces(late, one, [1])
-        await late.close()
-      },
-      { quotaBytes: 15 * KiB },
-    )
+    roomScenarios(scenario)
 
     scenario('usedAt is the time of the last opening and only rises', async store => {
       const before = Date.now()

@@ -1,5 +1,11 @@
 // The store's twin in memory: passes the same suite as DiskStore, keeps nothing across processes, and fails on request.
-import type { BlobHandle, BlobListener, BlobStat, BlobStore } from '../../dfdaemon/store/blob-store.ts'
+import type {
+  BlobHandle,
+  BlobListener,
+  BlobStat,
+  BlobStore,
+  KeptRoom,
+} from '../../dfdaemon/store/blob-store.ts'
 import { checkGeometry } from '../../dfdaemon/store/geometry-check.ts'
 import { Bitfield } from '../../shared/bitfield.ts'
 import type { Digest } from '../../shared/digest.ts'
@@ -15,7 +21,7 @@ import {
 
 export interface MemoryBlobStoreInit {
   /** Most bytes to keep; none if absent. */
-  readonly quotaBytes?: number
+  readonly quotaBytes?: number | undefined
   /** Wall time in ms; Date.now if absent. */
   readonly now?: () => number
 }
@@ -88,7 +94,12 @@ export class MemoryBlobStore implements BlobStore {
     return blob && this.#hold(blob, false)
   }
 
-  async create(digest: Digest, geometry: Geometry, signal?: AbortSignal): Promise<BlobHandle> {
+  async create(
+    digest: Digest,
+    geometry: Geometry,
+    signal?: AbortSignal,
+    room: KeptRoom = 'whole',
+  ): Promise<BlobHandle> {
     signal?.throwIfAborted()
     checkGeometry(geometry)
     let blob = this.#blobs.get(digest)
@@ -97,13 +108,13 @@ export class MemoryBlobStore implements BlobStore {
       this.#forget(blob)
       blob = undefined
     }
-    const growth = geometry.size - (blob?.claimed ?? 0)
+    const growth = room === 'whole' ? geometry.size - (blob?.claimed ?? 0) : 0
     this.#makeRoom(growth, blob)
     if (blob === undefined) {
       blob = new MemoryBlob(digest, geometry)
       this.#blobs.set(digest, blob)
     }
-    return this.#hold(blob, true)
+    return this.#hold(blob, room === 'whole')
   }
 
   async delete(digest: Digest): Promise<boolean> {

@@ -23,6 +23,8 @@ export interface StageInit {
   readonly size?: number
   readonly lingerMs?: number
   readonly prefetch?: boolean
+  /** Bytes that the store keeps; all of them if absent. */
+  readonly quotaBytes?: number
   readonly digest?: Digest
   /** Hosts that the session finds while no supernode helps. */
   readonly found?: () => readonly Candidate[]
@@ -36,7 +38,7 @@ export function setStage(init: StageInit = {}) {
   const geometry: Geometry = geometryFor(blob.byteLength)
   const pieces = pieceCount(geometry)
   const scheduler = new MemoryScheduler()
-  const store = new MemoryBlobStore()
+  const store = new MemoryBlobStore({ quotaBytes: init.quotaBytes })
   const parents = new ScriptedParents()
   const registry = new ScriptedSource(blob)
   const counted = { source: 0, peer: 0, rejected: [] as string[] }

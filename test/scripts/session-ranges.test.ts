@@ -289,6 +289,18 @@ test('sessions that nobody reads from make place for others', async () => {
   assert.ok(!stages.table.describe().some(session => session.digest === stages.digest))
 })
 
+test('ranges take the room of their pieces only; a reader of the whole, for whom there is none, gets it passed through', async () => {
+  const stage = setStage({ size, prefetch: false, quotaBytes: 8 * MiB, lingerMs: 1000 })
+  const h1 = stage.parent('h1', stage.all)
+  stage.scheduler.registerAnswer = () => stage.answer(stage.all, [h1])
+  await readRange(stage, 4 * MiB, 3 * MiB)
+  assert.equal(stage.counted.peer, 3 * MiB)
+  assert.ok((await stage.pull()).equals(stage.blob))
+  assert.equal(stage.registry.bytesSent, size)
+  await readRange(stage, 5 * MiB, MiB)
+  assert.equal(stage.counted.peer, 3 * MiB, 'what was held stays')
+})
+
 test('a range of a blob of one piece waits for the check of the whole', async () => {
   const stage = setStage({ size: 1000 })
   const h1 = stage.parent('h1', stage.all)
