@@ -20,6 +20,7 @@ export interface DfdaemonConfig extends SharedConfig {
     readonly requestsMax: number
     readonly stalledSendMs: number
     readonly prefetch: boolean
+    readonly forward: readonly string[]
   }
   readonly intercept: { readonly hosts: readonly string[] }
   readonly peer: { readonly address: string; readonly announce: readonly string[] }

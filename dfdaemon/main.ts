@@ -23,6 +23,7 @@ import { Discovery } from './discovery/discovery.ts'
 import type { KadComponents } from './discovery/kad-guard.ts'
 import { PeerFetcher } from './fetch/peer-fetcher.ts'
 import { RegistrySource } from './fetch/registry-source.ts'
+import { makeInterceptor } from './intercept/make-interceptor.ts'
 import { Manifests } from './manifest/manifests.ts'
 import { DfdaemonMetrics } from './metrics.ts'
 import { refuseOpenProxy } from './proxy/open-proxy.ts'
@@ -196,9 +197,15 @@ async function startParts({ config, components, node, secret, stack }: StartCont
     },
   )
   const desk = new RequestDesk({ manifests, blobs: sessions, registry, clock, logger, metrics }, config.proxy)
+  const proxyAddress = parseAddress(config.proxy.address)!
+  const { interceptor, guard } = await makeInterceptor(
+    { desk, clock, logger, metrics },
+    config,
+    proxyAddress.host,
+  )
   const proxy = new ProxyServer(
-    { desk },
-    { ...parseAddress(config.proxy.address)!, face: { registry: config.upstreams.default, isFixed: false } },
+    { desk, forwardProxy: interceptor },
+    { ...proxyAddress, face: { registry: config.upstreams.default, isFixed: false } },
   )
   let started = false
   const admin = new AdminServer(
@@ -228,6 +235,7 @@ async function startParts({ config, components, node, secret, stack }: StartCont
     storeBytes: () => store.bytes,
     sessions: () => sessions.size,
     supernodeConnected: () => scheduler.connected,
+    connects: () => interceptor,
   })
 
   // Stopped in reverse: runtimes first, then what they read from, the admin face last.
@@ -245,7 +253,14 @@ async function startParts({ config, components, node, secret, stack }: StartCont
     },
     { name: 'uploads', start: () => uploads.start(), stop: graceMs => uploads.drain(graceMs) },
     { name: 'sessions', start: () => {}, stop: () => sessions.stop() },
-    { name: 'proxy', start: () => proxy.start(), stop: graceMs => proxy.stop(graceMs) },
+    {
+      name: 'proxy',
+      start: async () => {
+        await proxy.start()
+        guard.addOwnPort(Number(new URL(proxy.url).port))
+      },
+      stop: graceMs => proxy.stop(graceMs),
+    },
   ]
   for (const service of services) await stack.start(service)
   started = true

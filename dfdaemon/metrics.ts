@@ -6,6 +6,8 @@ export interface DfdaemonReadings {
   storeBytes(): number
   sessions(): number
   supernodeConnected(): boolean
+  /** Connections by CONNECT that are open. */
+  connects(): { readonly tunnels: number; readonly intercepted: number }
 }
 
 export class DfdaemonMetrics {
@@ -38,6 +40,17 @@ export class DfdaemonMetrics {
     help: 'Tags served from the cache because the source was away.',
     registers: [this.registry],
   })
+  readonly #connects = new Counter({
+    name: 'pantala_dfdaemon_connects_total',
+    help: 'CONNECT requests, by result: intercepted, tunnelled, refused (not allowed, or no such request) or failed (the upstream is away).',
+    labelNames: ['result'],
+    registers: [this.registry],
+  })
+  readonly #forwarded = new Counter({
+    name: 'pantala_dfdaemon_forwarded_requests_total',
+    help: 'Plain requests to other hosts than registries, forwarded as they are.',
+    registers: [this.registry],
+  })
 
   constructor(init: { processMetrics: boolean }) {
     if (init.processMetrics) collectDefaultMetrics({ register: this.registry })
@@ -58,6 +71,12 @@ export class DfdaemonMetrics {
     }
     gauge('pantala_dfdaemon_store_bytes', 'Bytes of stored pieces.', () => readings.storeBytes())
     gauge('pantala_dfdaemon_sessions', 'Blobs being fetched now.', () => readings.sessions())
+    gauge('pantala_dfdaemon_tunnels', 'Connections tunnelled now.', () => readings.connects().tunnels)
+    gauge(
+      'pantala_dfdaemon_intercepted_connections',
+      'Connections intercepted now.',
+      () => readings.connects().intercepted,
+    )
     gauge('pantala_dfdaemon_supernode_connected', '1 while a supernode is connected.', () =>
       readings.supernodeConnected() ? 1 : 0,
     )
@@ -73,6 +92,14 @@ export class DfdaemonMetrics {
 
   countPull(result: 'ok' | 'failed' | 'aborted' | 'refused'): void {
     this.#pulls.inc({ result })
+  }
+
+  countConnect(result: 'intercepted' | 'tunnelled' | 'refused' | 'failed'): void {
+    this.#connects.inc({ result })
+  }
+
+  countForwarded(): void {
+    this.#forwarded.inc()
   }
 
   countPieceRejected(reason: string): void {

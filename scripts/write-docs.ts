@@ -104,7 +104,12 @@ function renderOptions(service: string, options: readonly Option[]): string[] {
 
 async function renderMetrics(): Promise<string> {
   const dfdaemon = new DfdaemonMetrics({ processMetrics: false })
-  dfdaemon.watch({ storeBytes: () => 0, sessions: () => 0, supernodeConnected: () => false })
+  dfdaemon.watch({
+    storeBytes: () => 0,
+    sessions: () => 0,
+    supernodeConnected: () => false,
+    connects: () => ({ tunnels: 0, intercepted: 0 }),
+  })
   const supernode = new SupernodeMetrics({ processMetrics: false })
   supernode.watch({ hosts: () => 0, tasks: () => 0 })
   const rows = async (registry: DfdaemonMetrics['registry']): Promise<string[]> => {

@@ -1,12 +1,13 @@
 // Opens a TCP connection to a target within a deadline, to addresses that the guard lets through only.
 import { lookup as dnsLookup, type LookupAddress } from 'node:dns'
 import { connect, isIP, type LookupFunction, type Socket } from 'node:net'
+import { type ConnectionOptions, type TLSSocket, connect as tlsConnect } from 'node:tls'
 import { PantalaError, toPantalaError } from '../../shared/errors.ts'
 import { showTarget, type Target } from './host-name.ts'
 import type { OutboundGuard } from './outbound-guard.ts'
 
 /** Names are looked up and connections made within this, in ms. */
-export const DIAL_MS = 5_000
+const DIAL_MS = 5_000
 
 /** @throws PantalaError UPSTREAM_FORBIDDEN | LOOP_DETECTED | SOURCE_AWAY, or the signal's reason */
 export function dial(target: Target, guard: OutboundGuard, signal: AbortSignal): Promise<Socket> {
@@ -44,7 +45,10 @@ export function dial(target: Target, guard: OutboundGuard, signal: AbortSignal):
       clearTimeout(timer)
       signal.removeEventListener('abort', onAbort)
       socket.off('error', onError)
-      if (error === undefined) return resolve(socket)
+      if (error === undefined) {
+        resolve(socket)
+        return
+      }
       socket.on('error', () => {})
       socket.destroy()
       reject(error)
@@ -68,4 +72,45 @@ export function dial(target: Target, guard: OutboundGuard, signal: AbortSignal):
     socket.once('error', onError)
     socket.once('connect', () => settle())
   })
+}
+
+/** As `dial`, and TLS on it; the certificate must hold. @throws as `dial`, SOURCE_AWAY also for a handshake that fails */
+export async function dialTls(
+  target: Target,
+  guard: OutboundGuard,
+  ca: readonly string[] | undefined,
+  signal: AbortSignal,
+): Promise<TLSSocket> {
+  const socket = await dial(target, guard, signal)
+  const secured = tlsConnect({ socket, ...tlsOptionsFor(target, ca) })
+  return new Promise((resolve, reject) => {
+    const settle = (error?: unknown): void => {
+      signal.removeEventListener('abort', onAbort)
+      secured.off('error', onError)
+      if (error === undefined) {
+        resolve(secured)
+        return
+      }
+      secured.on('error', () => {})
+      secured.destroy()
+      socket.destroy()
+      reject(error)
+    }
+    const onAbort = (): void => settle(signal.reason)
+    const onError = (error: NodeJS.ErrnoException): void =>
+      settle(toPantalaError(error, 'SOURCE_AWAY', `${showTarget(target)} (${error.code ?? error.message})`))
+    signal.addEventListener('abort', onAbort, { once: true })
+    secured.once('error', onError)
+    secured.once('secureConnect', () => settle())
+    if (signal.aborted) onAbort()
+  })
+}
+
+/** Names the host that the certificate must be for; an address is not sent as a name (RFC 6066, section 3). */
+export function tlsOptionsFor({ host }: Target, ca: readonly string[] | undefined): ConnectionOptions {
+  return {
+    host,
+    ...(isIP(host) === 0 ? { servername: host } : {}),
+    ...(ca === undefined ? {} : { ca: [...ca] }),
+  }
 }

@@ -1,14 +1,13 @@
 // Asks an upstream, by a handshake, whether it speaks TLS with a certificate that holds; remembers the answer for a while.
 
-import { isIP } from 'node:net'
 import { connect as tlsConnect } from 'node:tls'
 import type { Clock } from '../../shared/clock.ts'
 import { isPantalaError, PantalaError } from '../../shared/errors.ts'
-import { dial } from './dial.ts'
+import { dial, tlsOptionsFor } from './dial.ts'
 import { showTarget, type Target } from './host-name.ts'
 import type { OutboundGuard } from './outbound-guard.ts'
 
-/** tls: its certificate holds · untrusted: it does not · plain: it speaks something else · away: nobody knows. */
+/** tls: its certificate holds · untrusted: it does not · plain: it speaks something else, or TLS of a kind not spoken here · away: nobody knows. */
 export type Verdict =
   | { readonly kind: 'tls' }
   | { readonly kind: 'untrusted' | 'plain'; readonly reason: string }
@@ -90,13 +89,10 @@ export class TlsProbe {
       throw deadline.aborted ? late() : error
     })
     const ca = this.#c.authoritiesFor(target)
-    const { host } = target
     return new Promise((resolve, reject) => {
       const shaking = tlsConnect({
         socket,
-        host,
-        ...(isIP(host) === 0 ? { servername: host } : {}),
-        ...(ca === undefined ? {} : { ca: [...ca] }),
+        ...tlsOptionsFor(target, ca),
         // The verdict on its certificate is asked for, not acted on.
         rejectUnauthorized: false,
       })

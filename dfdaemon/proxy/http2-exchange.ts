@@ -3,17 +3,25 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2'
 
 /** Headers of one connection, which HTTP/2 has no use for (RFC 9113, section 8.2.2). */
-const connectionHeaders = new Set(['connection', 'keep-alive', 'proxy-connection', 'transfer-encoding', 'upgrade'])
+const connectionHeaders = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-connection',
+  'transfer-encoding',
+  'upgrade',
+])
 
 /** A request as it would have come over HTTP/1.1; one that came so passes unchanged. */
 export function plainRequest(request: IncomingMessage | Http2ServerRequest): IncomingMessage {
   if (request.httpVersionMajor < 2) return request as IncomingMessage
   const { stream } = request as Http2ServerRequest
   const headers: Record<string, string | string[] | undefined> = {}
-  for (const [name, value] of Object.entries(request.headers)) if (!name.startsWith(':')) headers[name] = value
+  for (const [name, value] of Object.entries(request.headers))
+    if (!name.startsWith(':')) headers[name] = value
   headers.host ??= (request as Http2ServerRequest).authority
   // A body of unknown length: what asks whether there is one looks here.
-  if (!stream.endAfterHeaders && headers['content-length'] === undefined) headers['transfer-encoding'] = 'chunked'
+  if (!stream.endAfterHeaders && headers['content-length'] === undefined)
+    headers['transfer-encoding'] = 'chunked'
   const rawHeaders = Object.entries(headers).flatMap(([name, value]) =>
     [value].flat().flatMap(one => (one === undefined ? [] : [name, one])),
   )
@@ -30,7 +38,10 @@ export function plainRequest(request: IncomingMessage | Http2ServerRequest): Inc
 export function plainResponse(response: ServerResponse | Http2ServerResponse): ServerResponse {
   if (!('stream' in response)) return response
   const { stream } = response
-  const writeHead = response.writeHead.bind(response) as (status: number, headers: object) => Http2ServerResponse
+  const writeHead = response.writeHead.bind(response) as (
+    status: number,
+    headers: object,
+  ) => Http2ServerResponse
   Object.defineProperties(response, {
     destroyed: { get: () => stream.destroyed || stream.closed },
     destroy: {
@@ -43,7 +54,9 @@ export function plainResponse(response: ServerResponse | Http2ServerResponse): S
       value: (status: number, headers: Record<string, unknown> = {}) =>
         writeHead(
           status,
-          Object.fromEntries(Object.entries(headers).filter(([name]) => !connectionHeaders.has(name.toLowerCase()))),
+          Object.fromEntries(
+            Object.entries(headers).filter(([name]) => !connectionHeaders.has(name.toLowerCase())),
+          ),
         ),
     },
   })

@@ -1,5 +1,6 @@
 // What every route of the proxy works with, and one request as they see it.
-import type { ServerResponse } from 'node:http'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
 import type { Digest } from '../../shared/digest.ts'
 import type { Logger } from '../../shared/logger.ts'
 import type { SourceRef } from '../../shared/protocol/messages.ts'
@@ -50,6 +51,18 @@ export interface Face {
   readonly registry: string
   /** True where it stands for that registry alone: requests name none, and a first part that looks like a host is part of the name. */
   readonly isFixed: boolean
+}
+
+/** What a listener gives requests to that are for an HTTP proxy, not for a registry. Neither rejects nor throws. */
+export interface ForwardProxy {
+  /** `GET http://host/…`. */
+  forward(request: IncomingMessage, response: ServerResponse): void
+  /** `CONNECT host:port`; `head` came right after it. */
+  connect(request: IncomingMessage, socket: Socket, head: Uint8Array): void
+  /** Takes nothing more, and settles when tunnels have ended, `graceMs` at most. */
+  drain(graceMs: number): Promise<void>
+  /** Cuts every connection that it was given. */
+  close(): Promise<void>
 }
 
 /** One request, after its path was read. */

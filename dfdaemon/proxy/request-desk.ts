@@ -41,6 +41,18 @@ export class RequestDesk {
     return this.#running
   }
 
+  /** True for what is the registry's content or its lists; other requests to the same host (token services, pages) are not for this desk. */
+  takes(request: IncomingMessage, face: Face): boolean {
+    const { path } = splitUrl(request.url ?? '')
+    if (!path.startsWith('/v2') || (request.method !== 'GET' && request.method !== 'HEAD')) return false
+    try {
+      readOciPath(path, undefined, face)
+      return true
+    } catch (error) {
+      return !isPantalaError(error, 'PATH_UNKNOWN')
+    }
+  }
+
   /** Takes no more requests and lets those running finish within `graceMs`. */
   async close(graceMs: number): Promise<void> {
     this.#stopping = true

@@ -1,7 +1,8 @@
 // One listener of the registry that runtimes pull from: takes connections, and gives each request to the desk with the face it came by.
+import type { Socket } from 'node:net'
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify'
 import { baseUrlOf, explainListenFailure } from '../../shared/http-face.ts'
-import type { Face } from './proxy-context.ts'
+import type { Face, ForwardProxy } from './proxy-context.ts'
 import { PATH_CHARS_MAX, type RequestDesk } from './request-desk.ts'
 
 export interface ProxyInit {
@@ -17,15 +18,24 @@ const KEEP_ALIVE_MS = 30_000
 
 export class ProxyServer {
   readonly #desk: RequestDesk
+  readonly #forwardProxy: ForwardProxy | undefined
   readonly #init: ProxyInit
   readonly #server: FastifyInstance
 
-  constructor(components: { readonly desk: RequestDesk }, init: ProxyInit) {
+  /** `forwardProxy`: takes what is for an HTTP proxy; without it such requests are refused. */
+  constructor(
+    components: { readonly desk: RequestDesk; readonly forwardProxy?: ForwardProxy },
+    init: ProxyInit,
+  ) {
     this.#desk = components.desk
     this.#init = init
+    const { forwardProxy } = components
+    this.#forwardProxy = forwardProxy
     const take = (request: FastifyRequest, reply: FastifyReply): void => {
       reply.hijack()
-      void this.#desk.serve(request.raw, reply.raw, init.face)
+      if (forwardProxy !== undefined && /^[a-z][a-z0-9+.-]*:/i.test(request.raw.url ?? ''))
+        forwardProxy.forward(request.raw, reply.raw)
+      else void this.#desk.serve(request.raw, reply.raw, init.face)
     }
     this.#server = fastify({
       logger: false,
@@ -50,6 +60,10 @@ export class ProxyServer {
     this.#server.addContentTypeParser('*', (_request, _payload, done) => done(null))
     this.#server.setErrorHandler((_error, request, reply) => take(request, reply))
     this.#server.setNotFoundHandler(take)
+    if (forwardProxy !== undefined)
+      this.#server.server.on('connect', (request, socket, head) =>
+        forwardProxy.connect(request, socket as Socket, head),
+      )
     this.#server.route({ method: ['GET', 'HEAD'], url: '/v2/*', handler: take })
   }
 
@@ -72,7 +86,9 @@ export class ProxyServer {
   async stop(graceMs: number): Promise<void> {
     // A closed port sends runtimes elsewhere at once; an error would cost some of them the pull.
     this.#server.server.close()
-    await this.#desk.close(graceMs)
+    await Promise.all([this.#desk.close(graceMs), this.#forwardProxy?.drain(graceMs)])
+    // Connections that were handed on keep the port's server from ending.
+    await this.#forwardProxy?.close()
     await this.#server.close()
   }
 }

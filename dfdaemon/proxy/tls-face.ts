@@ -53,7 +53,11 @@ export class TlsFace {
       allowHTTP1: true,
       minVersion: 'TLSv1.2',
       handshakeTimeout: init.handshakeMs ?? HANDSHAKE_MS,
-      settings: { maxConcurrentStreams: STREAMS_PER_CONNECTION_MAX, maxHeaderListSize: HEADER_BYTES_MAX, enablePush: false },
+      settings: {
+        maxConcurrentStreams: STREAMS_PER_CONNECTION_MAX,
+        maxHeaderListSize: HEADER_BYTES_MAX,
+        enablePush: false,
+      },
       maxSessionMemory: SESSION_MEMORY_MB_MAX,
       maxSessionInvalidFrames: REJECTED_STREAMS_MAX,
       maxSessionRejectedStreams: REJECTED_STREAMS_MAX,
@@ -68,15 +72,18 @@ export class TlsFace {
       },
     })
     const server = this.#server
-    const take = (request: IncomingMessage | Http2ServerRequest, response: ServerResponse | Http2ServerResponse) =>
-      init.serve(plainRequest(request), plainResponse(response))
+    const take = (
+      request: IncomingMessage | Http2ServerRequest,
+      response: ServerResponse | Http2ServerResponse,
+    ) => init.serve(plainRequest(request), plainResponse(response))
     server.on('request', take)
     server.on('checkExpectation', take)
     server.on('session', session => this.#watch(session))
     server.on('tlsClientError', (_error, socket) => socket.destroy())
     server.on('sessionError', () => {})
     server.on('clientError', (_error, socket) => {
-      if (socket.writable) socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n')
+      if (socket.writable)
+        socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n')
       ;(socket as Socket).destroySoon()
     })
     server.on('connection', (socket: Socket) => this.#keep(socket))

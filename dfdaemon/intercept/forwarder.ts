@@ -1,0 +1,181 @@
+// Sends a client's request on to the host it names, and the answer back, both as they are: what an HTTP proxy does with all that is no registry's content.
+import { randomBytes } from 'node:crypto'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { Agent, type buildConnector, type Dispatcher, errors } from 'undici'
+import { isPantalaError, PantalaError, toPantalaError } from '../../shared/errors.ts'
+import type { Logger } from '../../shared/logger.ts'
+import { passStream } from '../proxy/body-sender.ts'
+import { answerError } from '../proxy/oci-error.ts'
+import { dial, dialTls } from './dial.ts'
+import { readTarget, showTarget, type Target } from './host-name.ts'
+import { passBackHeaders, passOnHeaders } from './message-headers.ts'
+import type { OutboundGuard } from './outbound-guard.ts'
+
+/** Requests forwarded at the same time; more get 503. */
+const FORWARDS_MAX = 512
+
+/** Until the headers of an answer, and between two pieces of its body, in ms. */
+const ANSWER_MS = 60_000
+const STALLED_ANSWER_MS = 30_000
+const ANSWER_HEADER_BYTES_MAX = 64 * 1024
+/** A connection, TLS included, must be there within this, in ms. */
+const CONNECT_MS = 10_000
+const IDLE_CONNECTION_MS = 10_000
+const CONNECTIONS_PER_ORIGIN_MAX = 64
+const ORIGINS_MAX = 256
+
+export interface ForwarderComponents {
+  readonly guard: OutboundGuard
+  readonly logger: Logger
+  /** Certificate authorities for a target, PEM; the usual ones if undefined. */
+  authoritiesFor(target: Target): readonly string[] | undefined
+}
+
+export interface ForwarderInit {
+  /** A client that takes no byte for this long is cut, in ms. */
+  readonly stalledSendMs: number
+  readonly answerMs?: number
+}
+
+/** Where a request goes: as a client names it, in the spelling it uses. */
+export interface Destination {
+  readonly scheme: 'http' | 'https'
+  readonly target: Target
+  /** The Host header. */
+  readonly authority: string
+  /** Path and query, as they came. */
+  readonly path: string
+}
+
+export class Forwarder {
+  readonly #c: ForwarderComponents
+  readonly #init: ForwarderInit
+  readonly #agent: Agent
+  /** Under which this proxy is named in Via headers; no other has it. */
+  readonly #self = `pantala-${randomBytes(6).toString('hex')}`
+  #running = 0
+
+  constructor(components: ForwarderComponents, init: ForwarderInit) {
+    this.#c = components
+    this.#init = init
+    this.#agent = new Agent({
+      connect: this.#connect,
+      connections: CONNECTIONS_PER_ORIGIN_MAX,
+      maxOrigins: ORIGINS_MAX,
+      keepAliveTimeout: IDLE_CONNECTION_MS,
+      maxHeaderSize: ANSWER_HEADER_BYTES_MAX,
+      headersTimeout: init.answerMs ?? ANSWER_MS,
+      bodyTimeout: STALLED_ANSWER_MS,
+    })
+  }
+
+  /** Requests on their way. */
+  get running(): number {
+    return this.#running
+  }
+
+  /** Answers the request with what the destination answers, or with an error; an answer that breaks off is cut. Never rejects. */
+  async forward(request: IncomingMessage, response: ServerResponse, destination: Destination): Promise<void> {
+    const gone = new AbortController()
+    const onClose = (): void =>
+      gone.abort(new PantalaError('DEADLINE_PASSED', { detail: 'the client went away' }))
+    response.once('close', onClose)
+    this.#running++
+    try {
+      if (this.#running > FORWARDS_MAX)
+        throw new PantalaError('OVERLOADED', { detail: `${FORWARDS_MAX} requests are being forwarded` })
+      const answer = await this.#send(request, destination, gone.signal)
+      response.writeHead(answer.statusCode, passBackHeaders(answer.headers))
+      await passStream(answer.body, response, {
+        stalledSendMs: this.#init.stalledSendMs,
+        signal: gone.signal,
+      })
+    } catch (error) {
+      this.#fail(request, response, destination, error)
+    } finally {
+      response.off('close', onClose)
+      this.#running--
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#agent.destroy()
+  }
+
+  async #send(
+    request: IncomingMessage,
+    { scheme, target, authority, path }: Destination,
+    signal: AbortSignal,
+  ): Promise<Dispatcher.ResponseData> {
+    this.#c.guard.check(target)
+    const headers = passOnHeaders(request.rawHeaders, authority, this.#self)
+    try {
+      const answer = await this.#agent.request({
+        origin: `${scheme}://${showTarget(target)}`,
+        path,
+        method: request.method as Dispatcher.HttpMethod,
+        headers,
+        body: hasBody(request) ? request : null,
+        signal,
+      })
+      // A body that breaks after its reader went away must not end the process.
+      answer.body.on('error', () => {})
+      return answer
+    } catch (error) {
+      if (signal.aborted) throw signal.reason
+      throw explain(error, showTarget(target))
+    }
+  }
+
+  readonly #connect = (
+    { protocol, hostname, port }: buildConnector.Options,
+    callback: buildConnector.Callback,
+  ): void => {
+    const isTls = protocol === 'https:'
+    const target = readTarget(port === '' ? hostname : `${hostname}:${port}`, isTls ? 443 : 80)!
+    const deadline = AbortSignal.timeout(CONNECT_MS)
+    const { guard, authoritiesFor } = this.#c
+    const connecting = isTls
+      ? dialTls(target, guard, authoritiesFor(target), deadline)
+      : dial(target, guard, deadline)
+    connecting.then(
+      socket => callback(null, socket),
+      (error: Error) => callback(error, null),
+    )
+  }
+
+  #fail(request: IncomingMessage, response: ServerResponse, { target }: Destination, thrown: unknown): void {
+    const facts = { err: thrown, host: showTarget(target), method: request.method }
+    if (response.destroyed || response.headersSent) {
+      response.destroy()
+      if (!isPantalaError(thrown, 'DEADLINE_PASSED')) this.#c.logger.warn(facts, 'forwarded answer cut')
+      return
+    }
+    sendError(response, thrown, hasBody(request))
+    this.#c.logger.debug(facts, 'not forwarded')
+  }
+}
+
+/** Answers with an error, as the registry's own are. `close`: ends the connection, since a body may still be on its way. */
+export function sendError(response: ServerResponse, thrown: unknown, close: boolean): void {
+  const { status, headers, body } = answerError(thrown)
+  response.writeHead(status, {
+    ...headers,
+    'content-length': Buffer.byteLength(body),
+    ...(close ? { connection: 'close' } : {}),
+  })
+  response.end(response.req?.method === 'HEAD' ? undefined : body)
+}
+
+function hasBody({ headers }: IncomingMessage): boolean {
+  return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0
+}
+
+/** Undici's and Node's texts name hosts and ports, never header values. */
+function explain(error: unknown, host: string): PantalaError {
+  if (isPantalaError(error)) return error
+  if (error instanceof errors.HeadersTimeoutError || error instanceof errors.BodyTimeoutError)
+    return new PantalaError('SOURCE_STALLED', { detail: `${host} stalled`, cause: error })
+  const { code } = error as NodeJS.ErrnoException
+  return toPantalaError(error, 'SOURCE_AWAY', `${host} (${code ?? 'network error'})`)
+}

@@ -1,0 +1,62 @@
+// Which headers of a message an HTTP proxy passes on, and how it tells that a message has been here before. Pure.
+import { PantalaError } from '../../shared/errors.ts'
+
+/** Headers of one connection (RFC 9110, section 7.6.1), and those that undici sets by itself. */
+const ownHeaders = new Set([
+  'connection',
+  'expect',
+  'host',
+  'keep-alive',
+  'proxy-authenticate',
+  'proxy-authorization',
+  'proxy-connection',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+  'via',
+])
+
+/**
+ * Headers to send on, as name and value in turn: those of one connection left out, the host asked for and this proxy added.
+ * @param raw name and value in turn, as they came
+ * @throws PantalaError LOOP_DETECTED if this proxy is among those the message came through
+ */
+export function passOnHeaders(raw: readonly string[], host: string, self: string): string[] {
+  const named = new Set<string>()
+  const via: string[] = []
+  for (let index = 0; index < raw.length; index += 2) {
+    const name = raw[index]!.toLowerCase()
+    if (name === 'connection')
+      for (const one of raw[index + 1]!.split(',')) named.add(one.trim().toLowerCase())
+    if (name === 'via') via.push(raw[index + 1]!)
+  }
+  if (via.some(entry => entry.split(/[\s,]+/).includes(self)))
+    throw new PantalaError('LOOP_DETECTED', { detail: `${host} sends what it is asked back to this proxy` })
+  const kept: string[] = ['host', host]
+  for (let index = 0; index < raw.length; index += 2) {
+    const name = raw[index]!.toLowerCase()
+    if (!ownHeaders.has(name) && !named.has(name)) kept.push(name, raw[index + 1]!)
+  }
+  kept.push('via', [...via, `1.1 ${self}`].join(', '))
+  return kept
+}
+
+/** Headers of an answer to hand back: those of one connection left out. */
+export function passBackHeaders(
+  headers: Readonly<Record<string, string | string[] | undefined>>,
+): Record<string, string | string[]> {
+  const named = new Set(
+    [headers['connection'] ?? []]
+      .flat()
+      .join(',')
+      .toLowerCase()
+      .split(/[\s,]+/),
+  )
+  return Object.fromEntries(
+    Object.entries(headers).filter(
+      (entry): entry is [string, string | string[]] =>
+        entry[1] !== undefined && (entry[0] === 'via' || !ownHeaders.has(entry[0])) && !named.has(entry[0]),
+    ),
+  )
+}
