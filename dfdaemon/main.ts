@@ -200,8 +200,7 @@ async function startParts({ config, components, node, secret, stack }: StartCont
   const proxyAddress = parseAddress(config.proxy.address)!
   const { interceptor, guard } = await makeInterceptor(
     { desk, clock, logger, metrics },
-    config,
-    proxyAddress.host,
+    { ...config, env: process.env },
   )
   const proxy = new ProxyServer(
     { desk, forwardProxy: interceptor },

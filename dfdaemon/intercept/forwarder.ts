@@ -1,12 +1,14 @@
 // Sends a client's request on to the host it names, and the answer back, both as they are: what an HTTP proxy does with all that is no registry's content.
 import { randomBytes } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { Agent, type buildConnector, type Dispatcher, errors } from 'undici'
+import { isIP } from 'node:net'
+import { Agent, type buildConnector, type Dispatcher, errors, ProxyAgent } from 'undici'
 import { isPantalaError, PantalaError, toPantalaError } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/logger.ts'
+import type { HttpProxies } from '../../shared/source/reach/http-proxy.ts'
 import { passStream } from '../proxy/body-sender.ts'
 import { answerError } from '../proxy/oci-error.ts'
-import { dial, dialTls } from './dial.ts'
+import type { Dialler } from './dialler.ts'
 import { readTarget, showTarget, type Target } from './host-name.ts'
 import { passBackHeaders, passOnHeaders } from './message-headers.ts'
 import type { OutboundGuard } from './outbound-guard.ts'
@@ -26,9 +28,9 @@ const ORIGINS_MAX = 256
 
 export interface ForwarderComponents {
   readonly guard: OutboundGuard
+  readonly dialler: Dialler
+  readonly proxies: Pick<HttpProxies, 'proxyFor'>
   readonly logger: Logger
-  /** Certificate authorities for a target, PEM; the usual ones if undefined. */
-  authoritiesFor(target: Target): readonly string[] | undefined
 }
 
 export interface ForwarderInit {
@@ -51,6 +53,7 @@ export class Forwarder {
   readonly #c: ForwarderComponents
   readonly #init: ForwarderInit
   readonly #agent: Agent
+  #proxyAgent: ProxyAgent | undefined
   /** Under which this proxy is named in Via headers; no other has it. */
   readonly #self = `pantala-${randomBytes(6).toString('hex')}`
   #running = 0
@@ -99,7 +102,24 @@ export class Forwarder {
   }
 
   async close(): Promise<void> {
-    await this.#agent.destroy()
+    await Promise.all([this.#agent.destroy(), this.#proxyAgent?.destroy()])
+  }
+
+  /** Plain HTTP through another proxy is asked of it by whole URL: few let CONNECT through to other ports than 443. */
+  #agentFor(scheme: 'http' | 'https', target: Target): Dispatcher {
+    const { proxies, guard } = this.#c
+    const proxy = scheme === 'http' ? proxies.proxyFor(new URL(`http://${showTarget(target)}/`)) : undefined
+    if (proxy === undefined) return this.#agent
+    if (isIP(target.host) !== 0) guard.checkAddress(target, target.host)
+    this.#proxyAgent ??= new ProxyAgent({
+      uri: proxy.url,
+      ...(proxy.token === undefined ? {} : { token: proxy.token }),
+      proxyTunnel: false,
+      connections: CONNECTIONS_PER_ORIGIN_MAX,
+      headersTimeout: this.#init.answerMs ?? ANSWER_MS,
+      bodyTimeout: STALLED_ANSWER_MS,
+    })
+    return this.#proxyAgent
   }
 
   async #send(
@@ -110,7 +130,7 @@ export class Forwarder {
     this.#c.guard.check(target)
     const headers = passOnHeaders(request.rawHeaders, authority, this.#self)
     try {
-      const answer = await this.#agent.request({
+      const answer = await this.#agentFor(scheme, target).request({
         origin: `${scheme}://${showTarget(target)}`,
         path,
         method: request.method as Dispatcher.HttpMethod,
@@ -134,10 +154,8 @@ export class Forwarder {
     const isTls = protocol === 'https:'
     const target = readTarget(port === '' ? hostname : `${hostname}:${port}`, isTls ? 443 : 80)!
     const deadline = AbortSignal.timeout(CONNECT_MS)
-    const { guard, authoritiesFor } = this.#c
-    const connecting = isTls
-      ? dialTls(target, guard, authoritiesFor(target), deadline)
-      : dial(target, guard, deadline)
+    const { dialler } = this.#c
+    const connecting = isTls ? dialler.dialTls(target, deadline) : dialler.dial(target, deadline, 'http')
     connecting.then(
       socket => callback(null, socket),
       (error: Error) => callback(error, null),

@@ -7,12 +7,11 @@ import { answerError } from '../proxy/oci-error.ts'
 import { quoteAsked } from '../proxy/oci-path.ts'
 import type { ForwardProxy } from '../proxy/proxy-context.ts'
 import type { RequestDesk } from '../proxy/request-desk.ts'
-import { dial } from './dial.ts'
+import type { Dialler } from './dialler.ts'
 import { type Forwarder, sendError } from './forwarder.ts'
 import { readTarget, registryName, showTarget, type Target } from './host-name.ts'
 import { InterceptedHost } from './intercepted-host.ts'
 import type { LeafCertificates } from './leaf-certificates.ts'
-import type { OutboundGuard } from './outbound-guard.ts'
 import type { TlsProbe } from './tls-probe.ts'
 import { Tunnels } from './tunnels.ts'
 
@@ -30,7 +29,7 @@ export type ConnectResult = 'intercepted' | 'tunnelled' | 'refused' | 'failed'
 
 export interface InterceptorComponents {
   readonly desk: Pick<RequestDesk, 'serve' | 'takes'>
-  readonly guard: OutboundGuard
+  readonly dialler: Pick<Dialler, 'dial'>
   readonly forwarder: Forwarder
   readonly probe: Pick<TlsProbe, 'ask'>
   /** Undefined where nothing is intercepted. */
@@ -209,7 +208,7 @@ export class Interceptor implements ForwardProxy {
       throw new PantalaError('OVERLOADED', { detail: `${this.#tunnelsMax} tunnels are open` })
     this.#dialling++
     try {
-      const upstream = await dial(target, this.#c.guard, signal)
+      const upstream = await this.#c.dialler.dial(target, signal)
       if (this.#stopping || socket.destroyed) {
         upstream.destroy()
         throw new PantalaError('SHUTTING_DOWN')

@@ -1,12 +1,14 @@
 // Puts the HTTP(S) proxy together from the options: its authority is made where hosts are to be intercepted and there is none.
-import { readFileSync } from 'node:fs'
-import { getCACertificates } from 'node:tls'
 import type { Clock } from '../../shared/clock.ts'
-import { PantalaError } from '../../shared/errors.ts'
+import { parseAddress } from '../../shared/config/option.ts'
 import type { Logger } from '../../shared/logger.ts'
-import { canonicalRegistry, type RegistryConfig } from '../../shared/source/upstreams.ts'
+import { HttpProxies } from '../../shared/source/reach/http-proxy.ts'
+import { type TlsOptions, TlsTrust, TrustedRoots } from '../../shared/source/reach/tls-trust.ts'
+import type { RegistryConfig, UpstreamsConfig } from '../../shared/source/registry-config.ts'
+import { canonicalRegistry } from '../../shared/source/upstreams.ts'
 import { isLoopback } from '../proxy/open-proxy.ts'
 import { ensureAuthority, vouchesFor } from './authority-files.ts'
+import { Dialler } from './dialler.ts'
 import { Forwarder } from './forwarder.ts'
 import { listAuthorityHosts, readInterceptedHosts } from './host-list.ts'
 import { registryName, showTarget, type Target } from './host-name.ts'
@@ -23,12 +25,14 @@ const HTTPS_PORT = 443
 export interface InterceptConfig {
   readonly dataDir: string
   readonly intercept: { readonly hosts: readonly string[] }
-  readonly proxy: { readonly forward: readonly string[]; readonly stalledSendMs: number }
-  readonly upstreams: {
-    readonly default: string
-    readonly registries: Readonly<Record<string, RegistryConfig>>
-    readonly allow: readonly string[]
+  readonly proxy: {
+    readonly address: string
+    readonly forward: readonly string[]
+    readonly stalledSendMs: number
   }
+  readonly upstreams: UpstreamsConfig
+  /** Where HTTPS_PROXY, HTTP_PROXY and NO_PROXY are looked for. */
+  readonly env: Readonly<Record<string, string | undefined>>
 }
 
 export interface MakeInterceptorComponents extends Pick<InterceptorComponents, 'desk' | 'metrics'> {
@@ -36,14 +40,10 @@ export interface MakeInterceptorComponents extends Pick<InterceptorComponents, '
   readonly clock: Clock
 }
 
-/**
- * @param host that the proxy listens on
- * @throws PantalaError CONFIG_INVALID | DATA_DIR_UNUSABLE for an authority or a caFile that cannot be used
- */
+/** @throws PantalaError CONFIG_INVALID | DATA_DIR_UNUSABLE for an authority or a caFile that cannot be used */
 export async function makeInterceptor(
   components: MakeInterceptorComponents,
   config: InterceptConfig,
-  host: string,
 ): Promise<{ interceptor: Interceptor; guard: OutboundGuard }> {
   const { logger, clock } = components
   const hosts = readInterceptedHosts(config.intercept.hosts)
@@ -52,15 +52,14 @@ export async function makeInterceptor(
     upstreams,
     forward: config.proxy.forward,
     intercepted: hosts,
-    isLocal: isLoopback(host),
+    isLocal: isLoopback(parseAddress(config.proxy.address)!.host),
   })
-  const authorities = readAuthorities(upstreams.registries)
-  const authoritiesFor = (target: Target): readonly string[] | undefined =>
-    namesOf(target)
-      .map(name => authorities.get(name))
-      .find(found => found !== undefined)
-  const forwarder = new Forwarder({ guard, logger, authoritiesFor }, config.proxy)
-  const probe = new TlsProbe({ guard, clock, authoritiesFor })
+  const trustFor = readTrusts(upstreams.registries)
+  const { proxy, noProxy } = upstreams
+  const proxies = new HttpProxies({ proxy, noProxy, env: config.env, ownAddresses: [config.proxy.address] })
+  const dialler = new Dialler({ guard, proxies, trustFor })
+  const forwarder = new Forwarder({ guard, dialler, proxies, logger }, config.proxy)
+  const probe = new TlsProbe({ dialler, clock, trustFor })
   const leaves = hosts.length === 0 ? undefined : await makeLeaves(components, config)
   const plain = new Set(
     Object.entries(upstreams.registries)
@@ -68,7 +67,7 @@ export async function makeInterceptor(
       .map(([name]) => canonicalRegistry(name)),
   )
   const interceptor = new Interceptor(
-    { ...components, guard, forwarder, probe, leaves },
+    { ...components, dialler, forwarder, probe, leaves },
     { hosts, isPlain: registry => plain.has(canonicalRegistry(registry)) },
   )
   return { interceptor, guard }
@@ -95,20 +94,20 @@ async function makeLeaves(
   return new LeafCertificates({ authority, clock })
 }
 
-/** By registry: the usual authorities and those of its caFile. */
-function readAuthorities(
-  registries: Readonly<Record<string, RegistryConfig>>,
-): Map<string, readonly string[]> {
-  const found = new Map<string, readonly string[]>()
-  for (const [name, { caFile }] of Object.entries(registries)) {
-    if (caFile === undefined) continue
-    try {
-      found.set(canonicalRegistry(name), [...getCACertificates(), readFileSync(caFile, 'utf8')])
-    } catch (error) {
-      throw new PantalaError('CONFIG_INVALID', { detail: `caFile ${caFile}`, cause: error })
-    }
+/** How TLS to a target is verified: as its registry is configured, or as usual. @throws PantalaError CONFIG_INVALID for files that cannot be used */
+function readTrusts(registries: Readonly<Record<string, RegistryConfig>>): (target: Target) => TlsOptions {
+  const roots = new TrustedRoots()
+  const usual = new TlsTrust(roots, {})
+  const trusts = new Map(
+    Object.entries(registries).map(([name, registry]) => [
+      canonicalRegistry(name),
+      new TlsTrust(roots, registry),
+    ]),
+  )
+  return target => {
+    const name = namesOf(target).find(name => trusts.has(name))
+    return (name === undefined ? usual : trusts.get(name)!).own
   }
-  return found
 }
 
 /** The names a registry at this target may be configured by. */

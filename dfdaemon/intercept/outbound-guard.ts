@@ -2,7 +2,7 @@
 import { BlockList, isIP } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import { PantalaError } from '../../shared/errors.ts'
-import { isLinkLocal } from '../../shared/source/link-local.ts'
+import { isLinkLocal, isLoopback } from '../../shared/source/reach/address-class.ts'
 import { canonicalRegistry } from '../../shared/source/upstreams.ts'
 import { ForwardList } from './host-list.ts'
 import { showTarget, type Target } from './host-name.ts'
@@ -50,6 +50,8 @@ export class OutboundGuard {
   check(target: Target): void {
     if (this.#listed.has(target)) return
     const name = showTarget(target)
+    if (isLinkLocal(target.host))
+      throw new PantalaError('UPSTREAM_FORBIDDEN', { detail: `${name} is a metadata service or link-local` })
     if (!this.#anyone) throw new PantalaError('UPSTREAM_FORBIDDEN', { detail: `${name} is not listed` })
     if (target.port <= SYSTEM_PORTS_MAX && target.port !== 443 && target.port !== 80)
       throw new PantalaError('UPSTREAM_FORBIDDEN', {
@@ -66,7 +68,7 @@ export class OutboundGuard {
     if (this.#own.has(target.port) && isThisMachine(address))
       throw new PantalaError('LOOP_DETECTED', { detail: `${name} is this dfdaemon itself` })
     if (this.#listed.has(target)) return
-    if (isLinkLocal(address) || isUnroutable(address))
+    if (isLinkLocal(address) || isLoopback(address) || isOdd(address))
       throw new PantalaError('UPSTREAM_FORBIDDEN', {
         detail: `${name} is at ${address}: link-local and loopback addresses only when listed`,
       })
@@ -81,15 +83,6 @@ function spellings(name: string): string[] {
     : [name]
 }
 
-function localRanges(): BlockList {
-  const ranges = new BlockList()
-  ranges.addSubnet('127.0.0.0', 8, 'ipv4')
-  ranges.addAddress('::1', 'ipv6')
-  ranges.addSubnet('0.0.0.0', 8, 'ipv4')
-  ranges.addAddress('::', 'ipv6')
-  return ranges
-}
-
 /** Multicast, broadcast and reserved ranges; IPv4-mapped addresses are held against the IPv4 ranges. */
 function oddRanges(): BlockList {
   const ranges = new BlockList()
@@ -98,16 +91,13 @@ function oddRanges(): BlockList {
   return ranges
 }
 
-const local = localRanges()
 const odd = oddRanges()
 
-function isUnroutable(address: string): boolean {
-  const family = isIP(address) === 6 ? 'ipv6' : 'ipv4'
-  return local.check(address, family) || odd.check(address, family)
+function isOdd(address: string): boolean {
+  return odd.check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4')
 }
 
 function isThisMachine(address: string): boolean {
-  const family = isIP(address) === 6 ? 'ipv6' : 'ipv4'
-  if (local.check(address, family)) return true
+  if (isLoopback(address)) return true
   return Object.values(networkInterfaces()).some(entries => entries?.some(entry => entry.address === address))
 }

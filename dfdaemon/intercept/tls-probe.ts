@@ -3,9 +3,9 @@
 import { connect as tlsConnect } from 'node:tls'
 import type { Clock } from '../../shared/clock.ts'
 import { isPantalaError, PantalaError } from '../../shared/errors.ts'
-import { dial, tlsOptionsFor } from './dial.ts'
+import type { TlsOptions } from '../../shared/source/reach/tls-trust.ts'
+import { type Dialler, tlsOptionsFor } from './dialler.ts'
 import { showTarget, type Target } from './host-name.ts'
-import type { OutboundGuard } from './outbound-guard.ts'
 
 /** tls: its certificate holds · untrusted: it does not · plain: it speaks something else, or TLS of a kind not spoken here · away: nobody knows. */
 export type Verdict =
@@ -25,10 +25,10 @@ const AWAY_REMEMBERED_MS = 2_000
 const PROBED_MAX = 256
 
 export interface TlsProbeComponents {
-  readonly guard: OutboundGuard
+  readonly dialler: Pick<Dialler, 'dial'>
   readonly clock: Clock
-  /** Certificate authorities for a target, PEM; the usual ones if undefined. */
-  authoritiesFor(target: Target): readonly string[] | undefined
+  /** What its certificate is verified against. */
+  trustFor(target: Target): TlsOptions
 }
 
 interface Remembered {
@@ -85,14 +85,14 @@ export class TlsProbe {
       new PantalaError('SOURCE_STALLED', {
         detail: `${showTarget(target)}: no handshake within ${this.#probeMs} ms`,
       })
-    const socket = await dial(target, this.#c.guard, deadline).catch(error => {
+    const socket = await this.#c.dialler.dial(target, deadline).catch(error => {
       throw deadline.aborted ? late() : error
     })
-    const ca = this.#c.authoritiesFor(target)
+    const trust = this.#c.trustFor(target)
     return new Promise((resolve, reject) => {
       const shaking = tlsConnect({
         socket,
-        ...tlsOptionsFor(target, ca),
+        ...tlsOptionsFor(target, trust),
         // The verdict on its certificate is asked for, not acted on.
         rejectUnauthorized: false,
       })
@@ -107,7 +107,7 @@ export class TlsProbe {
       deadline.addEventListener('abort', onLate, { once: true })
       shaking.once('secureConnect', () =>
         settle(
-          shaking.authorized
+          shaking.authorized || !trust.rejectUnauthorized
             ? { kind: 'tls' }
             : { kind: 'untrusted', reason: String(shaking.authorizationError) },
         ),

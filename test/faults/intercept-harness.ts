@@ -24,7 +24,7 @@ import { makeInterceptor } from '../../dfdaemon/intercept/make-interceptor.ts'
 import { ProxyServer } from '../../dfdaemon/proxy/server.ts'
 import { type Clock, systemClock } from '../../shared/clock.ts'
 import { createLogger } from '../../shared/logger.ts'
-import type { RegistryConfig } from '../../shared/source/upstreams.ts'
+import type { RegistryConfig } from '../../shared/source/registry-config.ts'
 import { makeTestDirectory } from '../harness/test-directory.ts'
 import { testCertificate, testKey } from '../harness/tls-certificate.ts'
 import { startProxy } from './proxy-harness.ts'
@@ -36,6 +36,8 @@ export interface InterceptRigInit {
   readonly allow?: readonly string[]
   readonly forward?: readonly string[]
   readonly clock?: Clock
+  /** With HTTPS_PROXY and its like. */
+  readonly env?: Readonly<Record<string, string>>
   /** Address that the proxy is taken to listen on. */
   readonly host?: string
 }
@@ -135,10 +137,10 @@ export async function startInterceptor(t: TestContext, init: InterceptRigInit = 
     {
       dataDir,
       intercept: { hosts: init.hosts ?? [] },
-      proxy: { forward: init.forward ?? [], stalledSendMs: 5_000 },
+      proxy: { address: `${init.host ?? '127.0.0.1'}:0`, forward: init.forward ?? [], stalledSendMs: 5_000 },
+      env: init.env ?? {},
       upstreams: { default: 'reg.lab', registries, allow: init.allow ?? ['*'] },
     },
-    init.host ?? '127.0.0.1',
   )
   const proxy = new ProxyServer(
     { desk: base.desk, forwardProxy: interceptor },
