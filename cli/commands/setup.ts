@@ -45,7 +45,7 @@ export function addSetupCommand(program: Command): void {
     command
       .option('--dry-run', 'show what would change as a diff; write nothing')
       .option('--undo', 'put back what was there before')
-      .option('--force', 'put back the bytes of before even where others changed a file since')
+      .option('--force', 'where others changed Pantala’s part of a file: put back the bytes of before')
       .option('--root <dir>', 'directory that stands for /, to set up an image or a mounted disk', '/')
       .option('--json', 'print one JSON object')
       .exitOverride()

@@ -22,7 +22,7 @@ export class BaseFiles implements ConfigView {
   readonly #bases = new Map<string, BaseFile>()
   readonly #directories: ReadonlySet<string>
 
-  /** With `force`, what others changed in the record's files since counts for nothing. */
+  /** With `force`, a file that Pantala's part can't be taken out of is as it was before, without what others changed. */
   constructor(files: RootedFiles, store: RecordStore, record: SetupRecord, force: boolean) {
     this.#files = files
     this.#directories = new Set(record.directories)
@@ -70,17 +70,16 @@ function findBase(files: RootedFiles, store: RecordStore, record: FileRecord, fo
   const sha256 = now === undefined ? undefined : hashOf(now.bytes)
   const isOurs =
     sha256 === record.after.sha256 || (sha256 !== undefined && record.superseded.includes(sha256))
-  if (isOurs || force) {
-    if (before === undefined) return { found: undefined, isStuck: false }
-    // Somebody may have changed rights and owner since; those stay.
-    const changedMode = now !== undefined && now.mode !== record.after.mode ? now.mode : before.mode
-    const found = { bytes: store.readBackup(record)!, mode: changedMode, owner: now?.owner ?? before.owner }
-    return { found, isStuck: false }
-  }
   // Gone, or what it was before: there is nothing of ours in it.
   if (now === undefined || sha256 === before?.sha256) return { found: now, isStuck: false }
-  const text = takeOut(now.bytes, store, record)
-  if (text === undefined) return { found: now, isStuck: true }
+  const text = isOurs ? undefined : takeOut(now.bytes, store, record)
+  if (text === undefined && !isOurs && !force) return { found: now, isStuck: true }
+  if (text === undefined) {
+    if (before === undefined) return { found: undefined, isStuck: false }
+    // Somebody may have changed rights and owner since; those stay.
+    const mode = now.mode === record.after.mode ? before.mode : now.mode
+    return { found: { bytes: store.readBackup(record)!, mode, owner: now.owner }, isStuck: false }
+  }
   if (text === '' && before === undefined) return { found: undefined, isStuck: false }
   return { found: { ...now, bytes: Buffer.from(text) }, isStuck: false }
 }

@@ -129,6 +129,18 @@ test('others changed Pantala’s own lines: undo says which file, changes nothin
   assert.ok(!root.has(defaultHosts))
 })
 
+test('force gives up only what can’t be told apart', async t => {
+  const root = await makeSetupRoot(t, site)
+  root.setup('containerd')
+  root.write({
+    [defaultHosts]: `${root.read(defaultHosts)}  skip_verify = true\n`,
+    [configToml]: `${root.read(configToml)}\n[debug]\n  level = "info"\n`,
+  })
+  root.undo('containerd', true)
+  assert.ok(!root.has(defaultHosts))
+  assert.equal(root.read(configToml), `${site[configToml]}\n[debug]\n  level = "info"\n`)
+})
+
 test('after others changed a file, setting up again keeps what they wrote, now and after the undo', async t => {
   const root = await makeSetupRoot(t, site)
   root.setup('docker')
