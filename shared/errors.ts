@@ -156,6 +156,14 @@ export const errorCatalogue = {
     'the source sent another length than it named',
     'a proxy on the way may cut bodies',
   ),
+  SOURCE_RANGE_IGNORED: row(
+    502,
+    'UNAVAILABLE',
+    'source',
+    'same',
+    'the source sends blobs only from their start',
+    'a proxy on the way may drop Range; such a blob is fetched whole',
+  ),
   SOURCE_DIGEST_MISMATCH: row(
     502,
     'UNAVAILABLE',

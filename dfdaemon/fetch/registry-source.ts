@@ -81,6 +81,13 @@ export class RegistrySource implements SourceFetcher {
         detail: `the source has ${answer.size} bytes of a blob of ${size}`,
       })
     }
+    // Only for the first byte: to go on where a connection broke, what was taken has to pass again.
+    if (at === offset && at - answer.offset > (range.skipBytesMax ?? Number.POSITIVE_INFINITY)) {
+      answer.body.destroy()
+      throw new PantalaError('SOURCE_RANGE_IGNORED', {
+        detail: `asked for byte ${at} of ${digest}, it began at ${answer.offset}`,
+      })
+    }
     return answer
   }
 }

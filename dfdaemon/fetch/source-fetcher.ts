@@ -10,6 +10,8 @@ export interface SourceRange {
   /** First byte wanted and how many. */
   readonly offset: number
   readonly length: number
+  /** Bytes before `offset` that are read and thrown away, at most, where the source answers from the blob's start; any number if absent. */
+  readonly skipBytesMax?: number
 }
 
 export interface SourceFetcher {
@@ -18,7 +20,7 @@ export interface SourceFetcher {
    * a promise, nothing more is read from the source until that settles (backpressure). Stalls are cut and resumed with Range from the last
    * byte taken, at the next mirror if there is one; retries are bounded.
    * @throws PantalaError SOURCE_AWAY | SOURCE_STATUS | SOURCE_BLOB_UNKNOWN | SOURCE_UNAUTHORIZED (with challenge) | SOURCE_DENIED |
-   *   SOURCE_STALLED | SOURCE_LENGTH_WRONG, or the signal's reason
+   *   SOURCE_STALLED | SOURCE_LENGTH_WRONG | SOURCE_RANGE_IGNORED (more than `skipBytesMax` would pass), or the signal's reason
    */
   fetch(
     range: SourceRange,

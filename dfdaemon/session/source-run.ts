@@ -8,6 +8,9 @@ import type { BufferPool, Loan } from './buffer-pool.ts'
 /** Pieces of one run that may be on their way to the disk while the next is being filled. */
 const PIECES_LANDING_MAX = 3
 
+/** What a source that ignores Range may send in vain before a run, in bytes. */
+const SKIP_BYTES_MAX = 4 * 1024 * 1024
+
 export interface SourceRunInit {
   readonly digest: Digest
   readonly geometry: Geometry
@@ -80,7 +83,8 @@ export async function fetchSourceRun(
   }
 
   try {
-    const range = { source: init.source, digest: init.digest, size: geometry.size, offset, length }
+    const { source, digest } = init
+    const range = { source, digest, size: geometry.size, offset, length, skipBytesMax: SKIP_BYTES_MAX }
     await components.source.fetch(range, chunk => take(chunk), both)
     await Promise.all(landing)
     both.throwIfAborted()

@@ -1,7 +1,7 @@
 // What one session fetches from the source: what readers wait for in a few streams at once, then the rest in one. Asks for no byte twice.
 import { Bitfield } from '../../shared/bitfield.ts'
 import type { Digest } from '../../shared/digest.ts'
-import { type PantalaError, toPantalaError } from '../../shared/errors.ts'
+import { isPantalaError, type PantalaError, toPantalaError } from '../../shared/errors.ts'
 import { type Geometry, pieceCount } from '../../shared/piece.ts'
 import type { PieceRun, SourceRef } from '../../shared/protocol/messages.ts'
 import type { SourceFetcher } from '../fetch/source-fetcher.ts'
@@ -76,6 +76,8 @@ export class SourceRuns {
   #urgentRunning = 0
   #isRestRunning = false
   #inSegments = false
+  /** The source ignores ranges: a blob is had from it in one stream, from its start. */
+  #isWholeOnly = false
   #stream: RestStream | undefined
   #left = 0
 
@@ -111,7 +113,7 @@ export class SourceRuns {
       const run = { first, count: Math.min(wanted.count, this.#covered.length - first) }
       if (run.count <= 0) continue
       for (const piece of piecesOf([run])) this.#lost.remove(piece)
-      if (urgent) this.#queueUrgent(run, reason)
+      if (urgent && !this.#isWholeOnly) this.#queueUrgent(run, reason)
       else this.#enter(this.#rest, { run, reason, rank: 0 })
     }
     this.#work()
@@ -174,6 +176,7 @@ export class SourceRuns {
   }
 
   async #runUrgent(errand: Errand): Promise<void> {
+    let isIgnored = false
     try {
       const handle = await this.#open(errand)
       if (handle === undefined) return
@@ -181,12 +184,26 @@ export class SourceRuns {
         await this.#fetch(missing, this.#init.land, this.#init.signal)
       }
     } catch (error) {
-      this.#failure ??= { reason: errand.reason, error, runs: [] }
-      this.#lose(errand, this.#failure.runs)
+      isIgnored = isPantalaError(error, 'SOURCE_RANGE_IGNORED')
+      if (!isIgnored) {
+        this.#failure ??= { reason: errand.reason, error, runs: [] }
+        this.#lose(errand, this.#failure.runs)
+      }
     } finally {
       this.#urgentRunning--
       this.#forget(errand, this.#ahead)
+      if (isIgnored) this.#turnToWhole(errand)
       this.#afterUrgent(errand.reason)
+    }
+  }
+
+  /** Nothing can go ahead any more: what should have is fetched with the rest. */
+  #turnToWhole(errand: Errand): void {
+    this.#isWholeOnly = true
+    this.#enter(this.#rest, errand)
+    for (const waiting of this.#urgent.splice(0)) {
+      this.#forget(waiting, this.#ahead)
+      this.#enter(this.#rest, waiting)
     }
   }
 
@@ -217,7 +234,10 @@ export class SourceRuns {
         this.#init.signal.throwIfAborted()
         const next = this.#nextOfRest(run, handle.stat.have)
         if (next === undefined) return
-        await this.#streamRest(next)
+        await this.#streamRest(next).catch(error => {
+          if (!isPantalaError(error, 'SOURCE_RANGE_IGNORED')) throw error
+          this.#isWholeOnly = true
+        })
       }
     } catch (error) {
       const have = await this.#init.open().then(
@@ -246,6 +266,7 @@ export class SourceRuns {
     const end = run.first + run.count
     let first = run.first
     while (first < end && !isDue(first)) first++
+    if (this.#isWholeOnly) return first < end ? { first: 0, count: have.length } : undefined
     const most = this.#inSegments ? Math.min(end, first + this.#segmentPieces) : end
     let last = first
     while (last < most && isDue(last)) last++

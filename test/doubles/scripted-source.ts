@@ -1,6 +1,6 @@
 // A source fetcher over a blob in memory that keeps a log of ranges and fails as the test says.
 import type { SourceFetcher, SourceRange } from '../../dfdaemon/fetch/source-fetcher.ts'
-import type { PantalaError } from '../../shared/errors.ts'
+import { PantalaError } from '../../shared/errors.ts'
 
 export class ScriptedSource implements SourceFetcher {
   blob: Buffer
@@ -10,6 +10,8 @@ export class ScriptedSource implements SourceFetcher {
   /** Fails every fetch with this, after `failAfterBytes` of it. */
   failure: PantalaError | undefined
   failAfterBytes = 0
+  /** Sends blobs only from their start. */
+  ignoresRange = false
   /** Called before each chunk; a promise holds the stream up. */
   gate: (sent: number) => Promise<void> | undefined = () => undefined
 
@@ -22,6 +24,8 @@ export class ScriptedSource implements SourceFetcher {
     take: (chunk: Uint8Array) => Promise<void> | undefined,
     signal: AbortSignal,
   ): Promise<void> {
+    if (this.ignoresRange && range.offset > (range.skipBytesMax ?? Number.POSITIVE_INFINITY))
+      throw new PantalaError('SOURCE_RANGE_IGNORED')
     this.ranges.push({ offset: range.offset, length: range.length })
     let sent = 0
     while (sent < range.length) {

@@ -235,6 +235,17 @@ test('a source that fails what goes ahead is told once, for all of it', async ()
   assert.ok(isPantalaError(failed!.error, 'SOURCE_AWAY'))
 })
 
+test('a source that ignores ranges is read once, from the start, and all that passes is kept', async () => {
+  const stage = setStage({ size, prefetch: false, lingerMs: 1000 })
+  stage.scheduler.connected = false
+  stage.registry.ignoresRange = true
+  const reads = [30, 20, 12, 25].map(piece => readRange(stage, piece * MiB, 10))
+  const got = await Promise.all(reads)
+  assert.ok(got[0]!.equals(stage.blob.subarray(30 * MiB, 30 * MiB + 10)))
+  await until(() => stage.store.stat(stage.digest)?.complete === true)
+  assert.deepEqual(stage.registry.ranges, [{ offset: 0, length: size }])
+})
+
 test('a client of a range that leaves takes its wish with it', async () => {
   const stage = setStage({ size, prefetch: false, lingerMs: 1000 })
   const h1 = stage.parent('h1', [])

@@ -130,6 +130,19 @@ test('whole pulls and ranges of one blob at the same time cost each byte once', 
   assertOnce()
 })
 
+test('a source that ignores Range is read through once, and then asked no more', async t => {
+  const { swarm, read, digest } = await startStage(t, { hosts: 1, dfdaemon: { 'proxy.prefetch': 'false' } })
+  swarm.source.fail({ kind: 'no-range' })
+  for (const piece of [40, 10, 59]) await read(swarm.hosts[0]!, piece * MiB - 500, piece * MiB + 99)
+  const asked = swarm.source.log.filter(
+    entry => entry.kind === 'blob' && entry.method === 'GET' && entry.reference === digest,
+  )
+  assert.deepEqual(
+    asked.map(entry => entry.range === undefined),
+    [false, true],
+  )
+})
+
 async function sessions(host: SwarmHost): Promise<{ readers: number }[]> {
   const state = (await (await fetch(`${host.daemon.adminUrl}/debug/state`)).json()) as {
     sessions: { readers: number }[]

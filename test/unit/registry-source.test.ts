@@ -36,7 +36,7 @@ async function run(
   answer: Answer,
   offset = 0,
   length = blob.byteLength - offset,
-  init: Partial<RegistrySourceInit> = {},
+  init: Partial<RegistrySourceInit> & { skipBytesMax?: number } = {},
 ) {
   const registry = await FakeRegistry.start()
   registry.on(path, answer)
@@ -53,6 +53,7 @@ async function run(
     size: blob.byteLength,
     offset,
     length,
+    ...(init.skipBytesMax === undefined ? {} : { skipBytesMax: init.skipBytesMax }),
   }
   const fetching = source.fetch(
     range,
@@ -111,6 +112,14 @@ test('skips forward where the source ignores Range, also when it resumes', async
   assert(bytes.equals(blob))
   const part = await run(sendBytes(blob), MiB, 1000)
   assert(part.bytes.equals(blob.subarray(MiB, MiB + 1000)))
+})
+
+test('says so where the source ignores Range and too much would pass in vain', async () => {
+  const ignored = await run(sendBytes(blob), 2 * MiB, 1000, { skipBytesMax: MiB })
+  failsWith(ignored.failure, 'SOURCE_RANGE_IGNORED')
+  assert.equal(ignored.bytes.byteLength, 0)
+  const near = await run(sendBytes(blob), MiB, 1000, { skipBytesMax: MiB })
+  assert(near.bytes.equals(blob.subarray(MiB, MiB + 1000)))
 })
 
 test('takes no more than was asked, and refuses a blob of another length', async () => {
