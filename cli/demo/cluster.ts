@@ -23,6 +23,7 @@ export interface ClusterHost {
   readonly process: ServiceProcess
   readonly proxyUrl: string
   readonly adminUrl: string
+  readonly dataDir: string
 }
 
 /** How long a service may take to be ready, in ms; many start at once on few processors. */
@@ -141,6 +142,7 @@ export class LocalCluster {
       process: await this.#plan(name, 'dfdaemon', settings),
       proxyUrl: `http://127.0.0.1:${ports.proxy}`,
       adminUrl: `http://127.0.0.1:${ports.admin}`,
+      dataDir: settings.dataDir,
     }
   }
 

@@ -41,6 +41,8 @@ export interface LabOptions {
   /** Commands without which there is nothing to test. */
   readonly commands?: readonly string[]
   readonly hosts?: number
+  /** More settings for every dfdaemon. */
+  readonly dfdaemonSettings?: Readonly<Record<string, unknown>>
   /** The dfdaemons ask faulty.lab for Docker Hub's images before Docker Hub itself. */
   readonly faultyHub?: boolean
 }
@@ -69,6 +71,7 @@ export class Lab {
     this.cluster = new LocalCluster({
       hosts: options.hosts ?? 1,
       upstreams: () => upstreams(files, options),
+      dfdaemonSettings: options.dfdaemonSettings,
     })
   }
 

@@ -1,11 +1,12 @@
 // Real runtimes take what `pantala setup` writes, beside what a site has in its files, pull through Pantala by it, and past it after the undo.
 import assert from 'node:assert/strict'
-import { mkdir, symlink } from 'node:fs/promises'
+import { mkdir, readFile, symlink } from 'node:fs/promises'
 import { test } from 'node:test'
+import { authorityPaths } from '../../dfdaemon/intercept/authority-files.ts'
 import { Containerd, Dockerd, noProxies, runCommand } from '../harness/container-engines.ts'
 import { findCommand, requireCommands } from '../harness/packages.ts'
 import { makeSetupRoot, type SetupRoot } from '../harness/setup-root.ts'
-import { Lab, type LabImage } from './lab.ts'
+import { Lab, type LabImage, user } from './lab.ts'
 import { assertAllToRuntime, assertOnceToPantala } from './source-log.ts'
 
 const http = { name: 'anonymous-http.lab', scheme: 'http' } as const
@@ -119,6 +120,60 @@ test('dockerd takes the mirror on SIGHUP; after the undo, a restart makes it for
   await dockerd.reload()
   assert.deepEqual(await mirrors(), ['http://127.0.0.1:9/'])
 })
+
+test('dockerd pulls from any registry through the proxy, trusting Pantala’s authority for those named', async t => {
+  const registries = [tls, { name: 'token-tls.lab' }] as const
+  const lab = await Lab.start(t, {
+    commands: ['dockerd', 'docker', 'containerd'],
+    dfdaemonSettings: { intercept: { hosts: registries.map(({ name }) => name) } },
+  })
+  if (lab === undefined) return
+  const { proxyUrl, dataDir } = lab.host()
+  const root = await makeSetupRoot(t, { '/etc/docker/daemon.json': '{}' })
+  const before = root.snapshot()
+  const caPem = await readFile(authorityPaths(dataDir).certificate, 'utf8')
+  root.setup('docker', { mirrors: false, proxy: proxyUrl, registries, caPem })
+  // dockerd looks for certificates there and nowhere else; in the lab, what is mounted is seen by nobody outside.
+  await mkdir('/etc/docker', { recursive: true })
+  await runCommand('mount', ['--bind', root.place('/etc/docker'), '/etc/docker'])
+  t.after(() => runCommand('umount', ['/etc/docker']))
+  const start = async (env: Record<string, string>): Promise<Dockerd> => {
+    const configFile = root.place('/etc/docker/daemon.json')
+    const dockerd = new Dockerd({ configFile, env: { SSL_CERT_FILE: lab.files.roots, ...env } })
+    lab.after(() => dockerd.stop())
+    await dockerd.start()
+    return dockerd
+  }
+  const dockerd = await start(
+    environmentOf(root.read('/etc/systemd/system/docker.service.d/pantala-proxy.conf')),
+  )
+  await dockerd.login({ 'token-tls.lab': `${user.user}:${user.password}` })
+  for (const { name } of registries) {
+    const image = await lab.addImage(name, 'team/proxied')
+    await dockerd.docker('pull', image.name)
+    assertOnceToPantala(await lab.takeLog(name), image)
+  }
+  await lab.host().process.stop()
+  const image = await lab.addImage(tls.name, 'team/down')
+  await assert.rejects(dockerd.docker('pull', image.name), 'a proxy has no way round')
+  await dockerd.stop()
+  root.undo('docker')
+  assert.deepEqual(omit(root.snapshot(), '/etc/docker/key.json'), before)
+  const direct = await start({})
+  await direct.docker('pull', image.name)
+  assertAllToRuntime(await lab.takeLog(tls.name), image)
+})
+
+/** What systemd would read of a drop-in's Environment lines. */
+function environmentOf(dropIn: string): Record<string, string> {
+  return Object.fromEntries(
+    [...dropIn.matchAll(/^Environment="(\w+)=(.*)"$/gm)].map(([, name, value]) => [name!, value!]),
+  )
+}
+
+function omit(snapshot: Record<string, string>, path: string): Record<string, string> {
+  return Object.fromEntries(Object.entries(snapshot).filter(([one]) => one !== path))
+}
 
 for (const command of ['podman', 'skopeo', 'buildah'] as const) {
   test(`${command} takes the mirror from registries.conf.d and from tables of the site`, async t => {
