@@ -2,6 +2,7 @@
 // Match on `code`, never on text. docs/errors.md is held to this catalogue by a test.
 
 import { type ErrorEntry, row } from './error-entry.ts'
+import { setupErrors } from './setup-errors.ts'
 
 export const errorCatalogue = {
   NAME_INVALID: row(
@@ -326,38 +327,7 @@ export const errorCatalogue = {
     'the data directory cannot be used',
     'check that it exists, is writable, and no other process has it',
   ),
-  SETUP_CONFIG_INVALID: row(
-    500,
-    'UNSUPPORTED',
-    'caller',
-    'never',
-    'the runtime’s own configuration cannot be read',
-    'mend the place that is named; nothing was written',
-  ),
-  SETUP_CONFLICT: row(
-    500,
-    'UNSUPPORTED',
-    'caller',
-    'never',
-    'the runtime’s own configuration stands against it',
-    'change what is named, then run it again; nothing was written',
-  ),
-  SETUP_CHANGED_SINCE: row(
-    500,
-    'UNSUPPORTED',
-    'caller',
-    'never',
-    'a file was changed since the set-up and Pantala’s part can’t be taken out exactly',
-    'take it out by hand, or --force to put back the bytes of before; nothing was written',
-  ),
-  SETUP_UNWRITABLE: row(
-    500,
-    'UNAVAILABLE',
-    'caller',
-    'never',
-    'a file could not be written',
-    'run it as root; what had been written was put back',
-  ),
+  ...setupErrors,
 } as const satisfies Record<string, ErrorEntry>
 
 export type ErrorCode = keyof typeof errorCatalogue
