@@ -34,6 +34,7 @@ import { Libp2pSchedulerClient } from './scheduler/libp2p-client.ts'
 import { BufferPool } from './session/buffer-pool.ts'
 import { SessionTable } from './session/session-table.ts'
 import { DiskStore } from './store/disk-store.ts'
+import { SEED_REVEAL } from './upload/piece-reveal.ts'
 import { PieceServer } from './upload/piece-server.ts'
 
 /** Piece buffers in use at the same time, all sessions together. */
@@ -128,7 +129,7 @@ async function startParts({ config, components, node, secret, stack }: StartCont
       },
       onUploaded: bytes => metrics.countUploaded(bytes),
     },
-    { slots: config.upload.slots },
+    { slots: config.upload.slots, ...(config.seed ? { reveal: SEED_REVEAL } : {}) },
   )
   const discovery = await Discovery.load(
     {

@@ -30,6 +30,7 @@ export class PeerLink implements ParentLink {
   #state: 'opening' | 'opened' | 'live' | 'over' = 'opening'
   #error: Error | undefined
   #saidAlone = false
+  readonly #begun = new Set<number>()
 
   constructor(
     stream: LinkStream,
@@ -65,6 +66,10 @@ export class PeerLink implements ParentLink {
     return this.#stream.request(this, piece, into, signal)
   }
 
+  begun(piece: number): boolean {
+    return this.#begun.has(piece)
+  }
+
   alone(addresses: readonly string[]): void {
     if (this.over || this.#saidAlone) return
     this.#saidAlone = true
@@ -78,6 +83,12 @@ export class PeerLink implements ParentLink {
   }
 
   // ---- from the stream ----
+
+  /** Bytes of a piece come, or no more of them do. */
+  noteBegun(piece: number, begun: boolean): void {
+    if (begun) this.#begun.add(piece)
+    else this.#begun.delete(piece)
+  }
 
   /** The parent holds these. @throws PantalaError MESSAGE_INVALID on a piece that does not exist */
   addHave(pieces: Iterable<number>): void {

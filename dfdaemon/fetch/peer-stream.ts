@@ -30,6 +30,7 @@ const HELD_UP_TIMES_MAX = 3
 
 interface Fetch {
   readonly link: PeerLink
+  readonly piece: number
   readonly length: number
   /** Undefined once the caller has its buffer back; the answer is still awaited, so that ids and counts stay right. */
   into: Uint8Array | undefined
@@ -127,6 +128,7 @@ export class PeerStream implements LinkStream, FrameSink {
     this.#nextId = id === 0xffffffff ? 1 : id + 1
     const fetch: Fetch = {
       link,
+      piece,
       length: into.byteLength,
       into,
       received: 0,
@@ -135,6 +137,7 @@ export class PeerStream implements LinkStream, FrameSink {
         fetch.into = undefined
         this.#parser.discard(id)
         link.pending--
+        link.noteBegun(piece, false)
         signal.removeEventListener('abort', onAbort)
         if (error === undefined) resolve()
         else reject(error)
@@ -174,6 +177,7 @@ export class PeerStream implements LinkStream, FrameSink {
     const fetch = this.#fetches.get(id)
     if (fetch === undefined || length === 0 || fetch.received + length > fetch.length)
       throw new PantalaError('MESSAGE_INVALID', { detail: `${length} bytes for request ${id}` })
+    if (fetch.received === 0 && fetch.into !== undefined) fetch.link.noteBegun(fetch.piece, true)
     return fetch.into?.subarray(fetch.received, fetch.received + length)
   }
 

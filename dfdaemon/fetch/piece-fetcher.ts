@@ -29,6 +29,8 @@ export interface ParentLink {
    * @throws PantalaError PARENT_SILENT | PARENT_GONE | PARENT_REFUSED | PARENT_PROTOCOL, or the signal's reason
    */
   fetch(piece: number, into: Uint8Array, signal: AbortSignal): Promise<void>
+  /** True if bytes of a piece that was asked for have come; a parent that cannot tell is taken to have begun. */
+  begun?(piece: number): boolean
   /**
    * Tells the parent that no supernode helps with this task, and where this host listens: it answers with hashes, and with others that seek
    * the same. Saying so again does nothing.

@@ -70,6 +70,10 @@ export class ParentSet {
     return this.#connecting.size > 0
   }
 
+  isSeed(host: HostId): boolean {
+    return this.#candidates.get(host)?.seed === true
+  }
+
   isBad(host: HostId): boolean {
     return (this.#shunned.get(host) ?? 0) > this.#clock.monotonic()
   }

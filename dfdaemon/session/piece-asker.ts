@@ -7,6 +7,7 @@ import { hashPiece } from '../../shared/piece-hash.ts'
 import type { HostId } from '../../shared/protocol/messages.ts'
 import type { ParentLink } from '../fetch/piece-fetcher.ts'
 import type { BufferPool, Loan } from './buffer-pool.ts'
+import { LinkWindow } from './link-window.ts'
 import type { ParentSet } from './parent-set.ts'
 import type { PieceHashes } from './piece-hashes.ts'
 import { type Pick, pickPieces } from './piece-picker.ts'
@@ -47,6 +48,7 @@ export class PieceAsker {
   readonly #init: AskerInit
   readonly #requests = new PieceRequests()
   readonly #windowPieces: number
+  readonly #windows = new WeakMap<ParentLink, LinkWindow>()
   #askDue = false
   #inLine = false
 
@@ -85,14 +87,17 @@ export class PieceAsker {
     })
   }
 
-  /** Asks idle parents for pieces that others are slow with. */
+  /** Asks idle parents for pieces that others are slow with; what a parent has not begun to send is taken from it. */
   askOverdueAgain(): void {
     const nowMs = this.#clock.monotonic()
     for (const link of this.#parents.links) {
       if (link.pending > 0) continue
-      for (const piece of this.#requests.overdueFor(link.host, nowMs)) {
+      for (const request of this.#requests.overdueFor(link.host, nowMs)) {
+        const { piece } = request
         const loan = link.have.has(piece) ? this.#lend() : undefined
         if (loan === undefined) continue
+        if (!request.begun())
+          request.abort.abort(new PantalaError('DEADLINE_PASSED', { detail: 'asked of another' }))
         this.#request(link, piece, loan)
         break
       }
@@ -123,11 +128,17 @@ export class PieceAsker {
     if (have === undefined || links.length === 0) return []
     const { hashes } = this.#init
     const urgent = [...this.#init.urgent()]
+    const isGentle = this.#init.isGentle()
     const only = this.#init.isPartial() ? new Set(urgent) : undefined
     const room = this.#pool.roomFor(this.#init.geometry.pieceSize) + (inHand === undefined ? 0 : 1)
     return pickPieces({
       pieces: have.length,
-      offers: links.map(link => ({ have: link.have, room: this.#windowPieces - link.pending })),
+      offers: links.map(link => ({
+        have: link.have,
+        room: this.#windowOf(link).pieces - link.pending,
+        spare: isGentle ? Math.max(0, this.#windowOf(link).pieces - GENTLE_PIECES_MAX) : 0,
+        isSeed: this.#parents.isSeed(link.host),
+      })),
       wanted: piece =>
         !have.has(piece) &&
         only?.has(piece) !== false &&
@@ -135,7 +146,6 @@ export class PieceAsker {
         !this.#requests.has(piece) &&
         !this.#init.isElsewhere(piece),
       urgent,
-      spare: this.#init.isGentle() ? Math.max(0, this.#windowPieces - GENTLE_PIECES_MAX) : 0,
       picksMax: Math.max(room, 1),
       random: this.#random,
     })
@@ -158,12 +168,23 @@ export class PieceAsker {
     }
   }
 
+  #windowOf(link: ParentLink): LinkWindow {
+    let window = this.#windows.get(link)
+    if (window === undefined) {
+      window = new LinkWindow(this.#windowPieces)
+      this.#windows.set(link, window)
+    }
+    return window
+  }
+
   #lend(): Loan | undefined {
     return this.#pool.tryLend(this.#init.geometry.pieceSize)
   }
 
   #request(link: ParentLink, piece: number, loan: Loan): void {
-    const request = this.#requests.add(piece, link.host, this.#clock.monotonic())
+    const usualMs = this.#windowOf(link).tookMs
+    const begun = () => link.begun?.(piece) ?? true
+    const request = this.#requests.add(piece, link.host, this.#clock.monotonic(), { usualMs, begun })
     const bytes = loan.buffer.subarray(0, pieceLength(this.#init.geometry, piece))
     void this.#fetch(link, request, bytes).finally(() => {
       loan.giveBack()
@@ -176,6 +197,7 @@ export class PieceAsker {
     const { hashes } = this.#init
     try {
       await link.fetch(piece, bytes, request.abort.signal)
+      this.#windowOf(link).noteLanded(this.#clock.monotonic() - request.startedAtMs)
       if (this.#init.have()?.has(piece) !== false) return
       const hash = hashPiece(bytes)
       if (!hashes.matches(piece, hash)) {

@@ -5,6 +5,10 @@ import type { Bitfield } from '../../shared/bitfield.ts'
 export interface Offer {
   readonly have: Bitfield
   readonly room: number
+  /** Of that room, what picks that nobody waits for leave free, so that what a reader asks for next finds it. */
+  readonly spare?: number
+  /** A seed: it is asked for what no other parent with room has, since every host hangs on what it alone can send. */
+  readonly isSeed?: boolean
 }
 
 export interface PickQuestion {
@@ -14,8 +18,6 @@ export interface PickQuestion {
   wanted(piece: number): boolean
   /** Pieces that readers wait for, most urgent first; they may be unwanted or offered by nobody. */
   readonly urgent: readonly number[]
-  /** Room that picks which nobody waits for leave free at each parent, so that what a reader asks for next finds it. */
-  readonly spare?: number
   /** How many picks at most (free buffers). */
   readonly picksMax: number
   /** Uniform in [0, 1). */
@@ -30,7 +32,7 @@ export interface Pick {
 
 /**
  * Urgent pieces come first, the others by how few parents offer them, ties in random order so that hosts that start together ask for
- * different pieces. Each pick goes to the parent with the most room left.
+ * different pieces. Each pick goes to the parent with the most room left, to a seed only if no other has room.
  */
 export function pickPieces(question: PickQuestion): Pick[] {
   const { offers, picksMax } = question
@@ -55,8 +57,7 @@ export function pickPieces(question: PickQuestion): Pick[] {
   for (const piece of question.urgent) {
     if (roomLeft > 0 && !taken.has(piece) && question.wanted(piece)) give(piece)
   }
-  const { spare = 0 } = question
-  if (spare > 0) for (const offer of rooms.keys()) rooms[offer] = Math.max(0, rooms[offer]! - spare)
+  for (const [offer, { spare = 0 }] of offers.entries()) rooms[offer] = Math.max(0, rooms[offer]! - spare)
   if (roomLeft <= 0) return picks
 
   const ranked: Array<{ piece: number; holders: number; tie: number }> = []
@@ -82,7 +83,12 @@ function roomiestHolder(
   let best: number | undefined
   for (let index = 0; index < offers.length; index++) {
     if (rooms[index]! <= 0 || !offers[index]!.have.has(piece)) continue
-    if (best === undefined || rooms[index]! > rooms[best]!) best = index
+    if (best === undefined || isBetter(offers, rooms, index, best)) best = index
   }
   return best
+}
+
+function isBetter(offers: readonly Offer[], rooms: readonly number[], index: number, best: number): boolean {
+  const [own, other] = [offers[index]!.isSeed === true, offers[best]!.isSeed === true]
+  return own === other ? rooms[index]! > rooms[best]! : other
 }

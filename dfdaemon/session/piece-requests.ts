@@ -1,14 +1,21 @@
 // The piece requests a session has out: who was asked for what and when, and which may be asked a second time. No I/O.
 import type { HostId } from '../../shared/protocol/messages.ts'
 
-/** A request out for this long may be asked of a second parent that has nothing else to do, in ms. */
+/** A request out for this long may be asked of a second parent that has nothing else to do, in ms: soon where the first has not begun to answer. */
+const UNBEGUN_ASK_MS = 300
 const SECOND_ASK_MS = 1500
+/** And for as many times what pieces of its parent took of late, so that a slow link that works is left to it. */
+const SECOND_ASK_TIMES = 3
 
 export interface PieceRequest {
   readonly piece: number
   readonly host: HostId
   readonly startedAtMs: number
   readonly abort: AbortController
+  /** What pieces of this parent took of late, in ms. */
+  readonly usualMs: number
+  /** True once bytes of the piece came. */
+  begun(): boolean
 }
 
 export class PieceRequests {
@@ -22,8 +29,13 @@ export class PieceRequests {
     return this.#byPiece.has(piece)
   }
 
-  add(piece: number, host: HostId, nowMs: number): PieceRequest {
-    const request = { piece, host, startedAtMs: nowMs, abort: new AbortController() }
+  add(
+    piece: number,
+    host: HostId,
+    nowMs: number,
+    how: Pick<PieceRequest, 'usualMs' | 'begun'>,
+  ): PieceRequest {
+    const request = { piece, host, startedAtMs: nowMs, abort: new AbortController(), ...how }
     const others = this.#byPiece.get(piece)
     if (others === undefined) this.#byPiece.set(piece, [request])
     else others.push(request)
@@ -45,12 +57,17 @@ export class PieceRequests {
     for (const requests of this.#byPiece.values()) for (const request of requests) request.abort.abort(reason)
   }
 
-  /** Pieces that were asked once, long ago, of someone other than `host`; oldest first. */
-  *overdueFor(host: HostId, nowMs: number): Generator<number> {
-    for (const [piece, requests] of this.#byPiece) {
-      const [only] = requests
-      if (requests.length === 1 && only!.host !== host && nowMs - only!.startedAtMs >= SECOND_ASK_MS)
-        yield piece
+  /** Requests for pieces that were asked once, long ago, of someone other than `host`: those not begun first, then the oldest. */
+  overdueFor(host: HostId, nowMs: number): PieceRequest[] {
+    const unbegun: PieceRequest[] = []
+    const begun: PieceRequest[] = []
+    for (const [only, second] of this.#byPiece.values()) {
+      if (second !== undefined || only!.host === host) continue
+      const outMs = nowMs - only!.startedAtMs
+      if (outMs < UNBEGUN_ASK_MS) continue
+      if (!only!.begun()) unbegun.push(only!)
+      else if (outMs >= Math.max(SECOND_ASK_MS, only!.usualMs * SECOND_ASK_TIMES)) begun.push(only!)
     }
+    return [...unbegun, ...begun]
   }
 }

@@ -312,7 +312,7 @@ export class ChildLink implements SlotTaker, FrameSink {
   }
 
   #onSendDone(request: PieceRequest, outcome: SendOutcome): void {
-    if (outcome === 'sent') request.subscription.offer.notePieceSent(request.piece)
+    if (outcome === 'sent') request.subscription.offer.notePieceSent(request.piece, request.subscription)
     else this.#refuse(request.id, REFUSAL.failed)
     this.#endTurn()
   }

@@ -5,13 +5,31 @@ import type { Clock, Timer } from '../../shared/clock.ts'
 export interface RevealInit {
   /** Children told at once; with no more than these subscribed, all are. */
   readonly firstChildren: number
-  /** The rest is told after this long at the latest, in ms; earlier if the piece went out in whole. */
+  /** The rest is told after this long, in ms; earlier if the piece went out in whole. */
   readonly holdMs: number
+  /** Given: the rest is told only so long after the piece went out, in ms, so that they get it from the child that has it. */
+  readonly tradeMs?: number
+  /** Given: the rest is told no sooner while pieces go out to those told first, until this long, in ms. */
+  readonly holdMsMax?: number
 }
 
+/** For a seed: each child gets pieces that no other has, so that its uplink sends each piece about once while the children trade. */
+export const SEED_REVEAL: RevealInit = { firstChildren: 1, holdMs: 4000, tradeMs: 1000, holdMsMax: 10_000 }
+
 interface Held<Child> {
+  readonly at: number
+  readonly first: readonly Child[]
   readonly rest: readonly Child[]
-  readonly timer: Timer
+  timer: Timer
+  sent: boolean
+}
+
+/** What is known of a child that was told of pieces before others. */
+interface FirstChild {
+  /** Pieces told to it first and not sent yet. */
+  waiting: number
+  /** When it last got a whole piece, monotonic ms. */
+  sentAt: number
 }
 
 export class PieceReveal<Child> {
@@ -19,6 +37,8 @@ export class PieceReveal<Child> {
   readonly #init: RevealInit
   readonly #tell: (piece: number, to: readonly Child[]) => void
   readonly #held = new Map<number, Held<Child>>()
+  /** Only children that are told of held pieces, so bounded by these. */
+  readonly #firsts = new Map<Child, FirstChild>()
   #turn = 0
 
   constructor(
@@ -31,7 +51,7 @@ export class PieceReveal<Child> {
     this.#tell = tell
   }
 
-  /** A piece became readable; `children` are those subscribed, in a steady order, so that taking turns gives each its share. */
+  /** A piece became readable; `children` are those subscribed, in a steady order. Those come first for whom the fewest wait; among equals in turn. */
   onFresh(piece: number, children: readonly Child[]): void {
     const { firstChildren, holdMs } = this.#init
     if (children.length <= firstChildren) {
@@ -41,22 +61,58 @@ export class PieceReveal<Child> {
     const start = this.#turn % children.length
     this.#turn = start + firstChildren
     const inTurn = [...children.slice(start), ...children.slice(0, start)]
-    this.#tell(piece, inTurn.slice(0, firstChildren))
-    this.#held.get(piece)?.timer.cancel()
-    this.#held.set(piece, {
-      rest: inTurn.slice(firstChildren),
-      timer: this.#clock.after(holdMs, () => this.#release(piece)),
-    })
+    const waiting = (child: Child) => this.#firsts.get(child)?.waiting ?? 0
+    const ordered = inTurn.toSorted((a, b) => waiting(a) - waiting(b))
+    const first = ordered.slice(0, firstChildren)
+    const rest = inTurn.filter(child => !first.includes(child))
+    this.#release(piece)
+    for (const child of first) {
+      const known = this.#firsts.get(child)
+      if (known === undefined) this.#firsts.set(child, { waiting: 1, sentAt: Number.NEGATIVE_INFINITY })
+      else known.waiting++
+    }
+    const timer = this.#clock.after(holdMs, () => this.#onTime(piece))
+    this.#held.set(piece, { at: this.#clock.monotonic(), first, rest, timer, sent: false })
+    this.#tell(piece, first)
   }
 
   /** A child has the whole piece now. */
-  onSent(piece: number): void {
-    this.#release(piece)
+  onSent(piece: number, child?: Child): void {
+    const known = child === undefined ? undefined : this.#firsts.get(child)
+    if (known !== undefined) known.sentAt = this.#clock.monotonic()
+    const held = this.#held.get(piece)
+    if (held === undefined || held.sent) return
+    const { tradeMs } = this.#init
+    if (tradeMs === undefined) {
+      this.#release(piece)
+      return
+    }
+    held.timer.cancel()
+    this.#endWait(held)
+    held.timer = this.#clock.after(tradeMs, () => this.#release(piece))
+  }
+
+  /** A child is no more: what it was told first is told to the rest. */
+  onGone(child: Child): void {
+    if (!this.#firsts.has(child)) return
+    for (const [piece, { first }] of [...this.#held]) if (first.includes(child)) this.#release(piece)
+    this.#firsts.delete(child)
   }
 
   close(): void {
     for (const { timer } of this.#held.values()) timer.cancel()
     this.#held.clear()
+    this.#firsts.clear()
+  }
+
+  #onTime(piece: number): void {
+    const held = this.#held.get(piece)
+    if (held === undefined) return
+    const { holdMs, holdMsMax = 0 } = this.#init
+    const now = this.#clock.monotonic()
+    const goesOn = held.first.some(child => now - (this.#firsts.get(child)?.sentAt ?? 0) < holdMs)
+    if (goesOn && now - held.at < holdMsMax) held.timer = this.#clock.after(holdMs, () => this.#onTime(piece))
+    else this.#release(piece)
   }
 
   #release(piece: number): void {
@@ -64,6 +120,16 @@ export class PieceReveal<Child> {
     if (held === undefined) return
     held.timer.cancel()
     this.#held.delete(piece)
+    this.#endWait(held)
     this.#tell(piece, held.rest)
+  }
+
+  #endWait(held: Held<Child>): void {
+    if (held.sent) return
+    held.sent = true
+    for (const child of held.first) {
+      const known = this.#firsts.get(child)
+      if (known !== undefined) known.waiting--
+    }
   }
 }

@@ -115,6 +115,7 @@ export class TaskOffer {
 
   unsubscribe(subscriber: Subscriber): void {
     this.#subscribers.delete(subscriber)
+    this.#reveal?.onGone(subscriber)
     this.#seekers.delete(subscriber)
   }
 
@@ -154,8 +155,8 @@ export class TaskOffer {
   }
 
   /** A child got the whole piece from here. */
-  notePieceSent(piece: number): void {
-    this.#reveal?.onSent(piece)
+  notePieceSent(piece: number, to: Subscriber): void {
+    this.#reveal?.onSent(piece, to)
   }
 
   /** Ends the offer for all. */

@@ -66,3 +66,18 @@ test('nothing is asked without buffers, room or offers', () => {
   assert.deepEqual(ask({ offers: [offer([0], 5)], wanted: () => false }), [])
   assert.deepEqual(ask({}), [])
 })
+
+test('a seed is asked for what no other parent with room has', () => {
+  const seed = { ...offer([3, 4], 5), isSeed: true }
+  const picks = ask({ offers: [seed, offer([4], 1)] })
+  assert.deepEqual(
+    picks.toSorted((a, b) => a.piece - b.piece),
+    [
+      { piece: 3, offer: 0 },
+      { piece: 4, offer: 1 },
+    ],
+  )
+  assert.deepEqual(ask({ offers: [seed, offer([4], 0)], wanted: piece => piece === 4 }), [
+    { piece: 4, offer: 0 },
+  ])
+})

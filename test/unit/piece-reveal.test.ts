@@ -1,10 +1,10 @@
 // Fresh pieces are told to a few children first, in turn, and to the rest once one has the piece or the time is up.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { PieceReveal } from '../../dfdaemon/upload/piece-reveal.ts'
+import { PieceReveal, type RevealInit } from '../../dfdaemon/upload/piece-reveal.ts'
 import type { Clock } from '../../shared/clock.ts'
 
-function makeReveal(firstChildren: number) {
+function makeReveal(firstChildren: number, init: Omit<RevealInit, 'firstChildren'> = { holdMs: 100 }) {
   const told: string[] = []
   let timers: Array<{ task: () => void; cancelled: boolean }> = []
   const clock: Clock = {
@@ -20,7 +20,7 @@ function makeReveal(firstChildren: number) {
       }
     },
   }
-  const reveal = new PieceReveal<string>({ clock }, { firstChildren, holdMs: 100 }, (piece, to) => {
+  const reveal = new PieceReveal<string>({ clock }, { firstChildren, ...init }, (piece, to) => {
     for (const child of to) told.push(`${piece}>${child}`)
   })
   const ring = (): void => {
@@ -56,4 +56,25 @@ test('the rest hears when a child has the piece, or when the time is up, once', 
   reveal.onSent(7)
   ring()
   assert.equal(told.length, 4)
+})
+
+test('of a seed, the child for whom the fewest pieces wait is told first', () => {
+  const { reveal, told } = makeReveal(1, { holdMs: 4000, tradeMs: 1000, holdMsMax: 10_000 })
+  const children = ['a', 'b', 'c']
+  for (const piece of [0, 1, 2]) reveal.onFresh(piece, children)
+  reveal.onSent(1, 'b')
+  reveal.onFresh(3, children)
+  assert.deepEqual(told, ['0>a', '1>b', '2>c', '3>b'])
+})
+
+test('of a seed, the rest is told a while after the piece went out, or at once when its child is gone', () => {
+  const { reveal, told, ring } = makeReveal(1, { holdMs: 4000, tradeMs: 1000, holdMsMax: 10_000 })
+  for (const piece of [0, 1]) reveal.onFresh(piece, ['a', 'b'])
+  told.length = 0
+  reveal.onSent(0, 'a')
+  assert.deepEqual(told, [])
+  reveal.onGone('b')
+  assert.deepEqual(told, ['1>a'])
+  ring()
+  assert.deepEqual(told, ['1>a', '0>b'])
 })
