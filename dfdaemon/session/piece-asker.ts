@@ -199,6 +199,8 @@ export class PieceAsker {
       await link.fetch(piece, bytes, request.abort.signal)
       this.#windowOf(link).noteLanded(this.#clock.monotonic() - request.startedAtMs)
       if (this.#init.have()?.has(piece) !== false) return
+      // The hash was withdrawn meanwhile, which is not this parent's fault.
+      if (!hashes.known.has(piece)) return
       const hash = hashPiece(bytes)
       if (!hashes.matches(piece, hash)) {
         this.#init.onCorrupt(piece, link.host)
