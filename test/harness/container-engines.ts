@@ -154,18 +154,24 @@ export class Dockerd {
 /** A containerd whose images are pulled with ctr. */
 export class Containerd {
   readonly #env: Readonly<Record<string, string>>
+  readonly #options: { readonly cri: boolean }
   #directory = ''
   #process: ServiceProcess | undefined
 
-  /** `env`: more environment of the daemon and of ctr, which pulls in its own process. */
-  constructor(env: Readonly<Record<string, string>> = {}) {
+  /** `env`: more environment of the daemon and of ctr, which pulls in its own process. `cri`: it also serves Kubernetes, which ctr then looks over the shoulder. */
+  constructor(env: Readonly<Record<string, string>> = {}, options = { cri: false }) {
     this.#env = env
+    this.#options = options
+  }
+
+  get socket(): string {
+    return join(this.#directory, 'containerd.sock')
   }
 
   async start(): Promise<void> {
     this.#directory = await mkdtemp(join(tmpdir(), 'pantala-containerd-'))
     const at = (name: string) => join(this.#directory, name)
-    await writeFile(at('config.toml'), containerdConfig(this.#directory))
+    await writeFile(at('config.toml'), containerdConfig(this.#directory, this.#options.cri))
     this.#process = new ServiceProcess({
       name: 'containerd',
       command: findCommand('containerd') ?? 'containerd',
@@ -177,7 +183,7 @@ export class Containerd {
   }
 
   ctr(...args: readonly string[]): Promise<CommandResult> {
-    const own = ['--address', join(this.#directory, 'containerd.sock')]
+    const own = ['--address', this.socket, '--namespace', this.#options.cri ? 'k8s.io' : 'default']
     return runCommand('ctr', [...own, ...args], { env: this.#env })
   }
 
@@ -221,16 +227,27 @@ export class Containerd {
   }
 }
 
-function containerdConfig(directory: string): string {
-  return `version = 2
-root = "${join(directory, 'root')}"
-state = "${join(directory, 'state')}"
-disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"]
-[grpc]
-  address = "${join(directory, 'containerd.sock')}"
-[ttrpc]
-  address = "${join(directory, 'containerd.sock.ttrpc')}"
+function containerdConfig(directory: string, cri: boolean): string {
+  const at = (name: string) => join(directory, name)
+  const plugin = 'plugins."io.containerd.grpc.v1.cri"'
+  const kubernetes = `[${plugin}]
+  stream_server_port = "0"
+  [${plugin}.containerd]
+    snapshotter = "native"
+  [${plugin}.cni]
+    conf_dir = "${at('cni')}"
+  [${plugin}.registry]
+    config_path = "${at('certs.d')}"
 `
+  return `version = 2
+root = "${at('root')}"
+state = "${at('state')}"
+disabled_plugins = [${cri ? '' : '"io.containerd.grpc.v1.cri", '}"io.containerd.internal.v1.opt"]
+[grpc]
+  address = "${at('containerd.sock')}"
+[ttrpc]
+  address = "${at('containerd.sock.ttrpc')}"
+${cri ? kubernetes : ''}`
 }
 
 /** Environment without proxies, for daemons that must reach loopback and nothing else. */

@@ -1,5 +1,6 @@
 // ctr images pull through a dfdaemon that hosts.toml names, for the registry or for all of them.
 import { Containerd } from '../harness/container-engines.ts'
+import { CriClient } from '../harness/cri-client.ts'
 import { type Lab, type LabImage, labRegistries } from './lab.ts'
 import type { Puller, PullerStart } from './puller.ts'
 
@@ -9,12 +10,7 @@ export const startNamed: PullerStart = {
   commands,
   start: async (lab, host) => {
     const containerd = await startContainerd(lab)
-    let hosts = ''
-    for (const { name, scheme } of labRegistries) {
-      const server = `${scheme === 'TLS' ? 'https' : 'http'}://${name}`
-      hosts = await containerd.writeHosts(name, lab.host(host).proxyUrl, server)
-    }
-    return makePuller(containerd, hosts)
+    return makePuller(containerd, await writeAllHosts(lab, host, containerd))
   },
 }
 
@@ -26,8 +22,32 @@ export const startDefault: PullerStart = {
   },
 }
 
-async function startContainerd(lab: Lab): Promise<Containerd> {
-  const containerd = new Containerd({ SSL_CERT_FILE: lab.files.roots })
+export const startCri: PullerStart = {
+  commands,
+  start: async (lab, host) => {
+    const containerd = await startContainerd(lab, { cri: true })
+    await writeAllHosts(lab, host, containerd)
+    const kubelet = new CriClient(containerd.socket)
+    lab.after(async () => kubelet.close())
+    return {
+      ...makePuller(containerd, ''),
+      pull: ({ name }, credentials) => kubelet.pullImage(name, credentials),
+    }
+  },
+}
+
+/** A hosts.toml for every registry of the lab. */
+async function writeAllHosts(lab: Lab, host: number, containerd: Containerd): Promise<string> {
+  let directory = ''
+  for (const { name, scheme } of labRegistries) {
+    const server = `${scheme === 'TLS' ? 'https' : 'http'}://${name}`
+    directory = await containerd.writeHosts(name, lab.host(host).proxyUrl, server)
+  }
+  return directory
+}
+
+async function startContainerd(lab: Lab, options = { cri: false }): Promise<Containerd> {
+  const containerd = new Containerd({ SSL_CERT_FILE: lab.files.roots }, options)
   lab.after(() => containerd.stop())
   await containerd.start()
   return containerd

@@ -105,6 +105,14 @@ export const ways: readonly Way[] = [
     down: fromRegistry,
     downOf: outcomes(['anonymous HTTP', 'basic HTTP', 'token HTTP'], overTls),
   },
+  {
+    id: 'cri',
+    runtime: 'containerd, by CRI as Kubernetes does',
+    told: 'hosts.toml of the registry',
+    file: 'containerd.test.ts',
+    down: fromRegistry,
+    killed: 'goes on at the registry',
+  },
   ...['podman', 'buildah', 'skopeo'].map(
     (command): Way => ({
       id: `${command}-mirror`,

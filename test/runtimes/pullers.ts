@@ -1,5 +1,5 @@
 // Which puller each way of the matrix is.
-import { startDefault, startNamed } from './containerd-puller.ts'
+import { startCri, startDefault, startNamed } from './containerd-puller.ts'
 import { startByName, startMirror } from './docker-puller.ts'
 import { startTool } from './image-tools-puller.ts'
 import type { PullerStart } from './puller.ts'
@@ -9,6 +9,7 @@ const pullers: Readonly<Record<string, PullerStart>> = {
   'docker-name': startByName,
   'ctr-named': startNamed,
   'ctr-default': startDefault,
+  cri: startCri,
   'podman-mirror': startTool('podman'),
   'buildah-mirror': startTool('buildah'),
   'skopeo-mirror': startTool('skopeo'),
