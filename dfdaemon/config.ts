@@ -21,6 +21,7 @@ export interface DfdaemonConfig extends SharedConfig {
     readonly stalledSendMs: number
     readonly prefetch: boolean
     readonly forward: readonly string[]
+    readonly writes: boolean
   }
   readonly intercept: { readonly hosts: readonly string[] }
   readonly peer: { readonly address: string; readonly announce: readonly string[] }
@@ -70,6 +71,12 @@ export const dfdaemonOptions: readonly Option[] = [
     kind: 'boolean',
     preset: true,
     doc: 'After a request for a range of a blob the rest of it follows. Off: only the pieces that ranges ask for are fetched and kept, for lazy pullers.',
+  },
+  {
+    key: 'proxy.writes',
+    kind: 'boolean',
+    preset: true,
+    doc: 'Passes pushes and deletions on to the registry, under the caller’s own credentials. Off: they get 405.',
   },
   {
     key: 'proxy.forward',

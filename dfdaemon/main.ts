@@ -25,6 +25,7 @@ import { PeerFetcher } from './fetch/peer-fetcher.ts'
 import { RegistrySource } from './fetch/registry-source.ts'
 import { makeInterceptor } from './intercept/make-interceptor.ts'
 import { Manifests } from './manifest/manifests.ts'
+import { WriteMemory } from './manifest/write-memory.ts'
 import { DfdaemonMetrics } from './metrics.ts'
 import { refuseOpenProxy } from './proxy/open-proxy.ts'
 import { RequestDesk } from './proxy/request-desk.ts'
@@ -197,7 +198,11 @@ async function startParts({ config, components, node, secret, stack }: StartCont
       cacheBytesMax: MANIFEST_CACHE_BYTES_MAX,
     },
   )
-  const desk = new RequestDesk({ manifests, blobs: sessions, registry, clock, logger, metrics }, config.proxy)
+  const notes = new WriteMemory({ clock })
+  const desk = new RequestDesk(
+    { manifests, blobs: sessions, registry, writes: registry, notes, clock, logger, metrics },
+    config.proxy,
+  )
   const proxyAddress = parseAddress(config.proxy.address)!
   const { interceptor, guard } = await makeInterceptor(
     { desk, clock, logger, metrics },

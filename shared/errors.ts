@@ -50,8 +50,8 @@ export const errorCatalogue = {
     'UNSUPPORTED',
     'caller',
     'never',
-    'this registry is read-only',
-    'push to the upstream registry itself',
+    'this method has no meaning here, or pushes are off',
+    'pushes pass through only where proxy.writes is on',
   ),
   UPSTREAM_UNKNOWN: row(
     404,

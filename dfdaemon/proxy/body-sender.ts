@@ -72,11 +72,11 @@ export class BodySender {
   }
 }
 
-/** Passes a stream on; a failure destroys the response. @throws the stream's error, or DEADLINE_PASSED */
+/** Passes a stream on, and ends the response, or has `end` do it; a failure destroys the response. @throws the stream's error, or DEADLINE_PASSED */
 export async function passStream(
   body: Readable,
   response: ServerResponse,
-  init: BodySenderInit & { signal: AbortSignal },
+  init: BodySenderInit & { signal: AbortSignal; end?: () => Promise<void> },
 ): Promise<void> {
   const sender = new BodySender(response, init)
   try {
@@ -84,7 +84,7 @@ export async function passStream(
       init.signal.throwIfAborted()
       await sender.take(chunk)
     }
-    await sender.end()
+    await (init.end === undefined ? sender.end() : init.end())
   } finally {
     body.destroy()
     await finished(body).catch(() => {})

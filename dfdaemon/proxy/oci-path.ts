@@ -10,11 +10,17 @@ export type OciTarget =
   | { readonly kind: 'blob'; readonly digest: Digest }
   | { readonly kind: 'tags' }
   | { readonly kind: 'referrers'; readonly digest: Digest }
+  /** Where uploads begin, and their sessions; `session` is empty for the former. */
+  | { readonly kind: 'upload'; readonly session: string }
 
 export interface OciRequest {
   readonly target: OciTarget
   readonly registry: string
   readonly repository: string
+  /** The repository as it stands in the path: with a registry before it, without `library/`. */
+  readonly name: string
+  /** What follows it in the path, as it came. */
+  readonly rest: string
 }
 
 /** Longest name taken, in characters (distribution-spec, "Pulling manifests": names of up to 255 characters with the host name). */
@@ -36,23 +42,44 @@ const registryPattern = /^(?:localhost|[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-
 export function readOciPath(path: string, ns: string | undefined, face: Face): OciRequest {
   const named = face.isFixed ? undefined : ns
   if (path === '/v2' || path === '/v2/') {
-    return { target: { kind: 'root' }, registry: readRegistry(named ?? face.registry), repository: '' }
+    const registry = readRegistry(named ?? face.registry)
+    return { target: { kind: 'root' }, registry, repository: '', name: '', rest: '' }
   }
-  const { name, target } = splitPath(path)
-  const prefixed = face.isFixed || named !== undefined ? undefined : splitRegistry(name)
-  const registry = readRegistry(named ?? prefixed?.registry ?? face.registry)
-  const repository = completeName(registry, prefixed?.repository ?? name)
+  const { name, rest, target } = splitPath(path)
+  const { registry, repository } = readOciName(decode(name), named, face)
   if (repository.length > NAME_CHARS_MAX || !namePattern.test(repository)) {
     throw new PantalaError('NAME_INVALID', { detail: quoteAsked(repository) })
   }
-  return { target, registry, repository }
+  return { target, registry, repository, name, rest }
 }
 
-function splitPath(path: string): { name: string; target: OciTarget } {
+/**
+ * Which registry and repository a name means, by the rules of `readOciPath`; the repository is not checked.
+ * @throws PantalaError UPSTREAM_UNKNOWN
+ */
+export function readOciName(
+  name: string,
+  ns: string | undefined,
+  face: Face,
+): { registry: string; repository: string } {
+  const named = face.isFixed ? undefined : ns
+  const prefixed = face.isFixed || named !== undefined ? undefined : splitRegistry(name)
+  const registry = readRegistry(named ?? prefixed?.registry ?? face.registry)
+  return { registry, repository: completeName(registry, prefixed?.repository ?? name) }
+}
+
+function splitPath(path: string): { name: string; rest: string; target: OciTarget } {
+  const found = (name: string, target: OciTarget) => ({
+    name,
+    rest: path.slice(`/v2/${name}/`.length),
+    target,
+  })
+  const upload = /^\/v2\/(.+)\/blobs\/uploads(?:\/([^/]*))?$/.exec(path)
+  if (upload !== null) return found(upload[1]!, { kind: 'upload', session: upload[2] ?? '' })
   const parts = /^\/v2\/(.+)\/(manifests|blobs|referrers)\/([^/]+)$/.exec(path)
-  if (parts !== null) return { name: decode(parts[1]!), target: readTarget(parts[2]!, decode(parts[3]!)) }
+  if (parts !== null) return found(parts[1]!, readTarget(parts[2]!, decode(parts[3]!)))
   const tags = /^\/v2\/(.+)\/tags\/list$/.exec(path)
-  if (tags !== null) return { name: decode(tags[1]!), target: { kind: 'tags' } }
+  if (tags !== null) return found(tags[1]!, { kind: 'tags' })
   throw new PantalaError('PATH_UNKNOWN', { detail: quoteAsked(path) })
 }
 

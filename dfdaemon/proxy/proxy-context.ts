@@ -5,6 +5,7 @@ import type { Digest } from '../../shared/digest.ts'
 import type { Logger } from '../../shared/logger.ts'
 import type { SourceRef } from '../../shared/protocol/messages.ts'
 import type { SourceClient } from '../../shared/source/source-client.ts'
+import type { WriteClient } from '../../shared/source/write-client.ts'
 import type { Blobs } from '../session/blobs.ts'
 
 /** A manifest as it is handed on. */
@@ -30,6 +31,12 @@ export interface ManifestSource {
   checkAccess(source: SourceRef, digest: Digest, signal: AbortSignal): Promise<void>
 }
 
+/** What writes may have changed: content that is remembered of a repository. */
+export interface WriteNotes {
+  /** @param reference tag or digest */
+  noteWrite(source: SourceRef, reference: string): void
+}
+
 export type PullResult = 'ok' | 'failed' | 'aborted' | 'refused'
 
 export interface ProxyMetrics {
@@ -41,6 +48,8 @@ export interface ProxyComponents {
   readonly manifests: ManifestSource
   readonly blobs: Blobs
   readonly registry: Pick<SourceClient, 'forward'>
+  readonly writes: WriteClient
+  readonly notes: WriteNotes
   readonly logger: Logger
   readonly metrics: ProxyMetrics
 }

@@ -1,22 +1,28 @@
 // Serves every request to the registry, whichever listener it came by: bounds them, sends each to its route, turns errors into OCI answers.
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Clock } from '../../shared/clock.ts'
-import { errorCatalogue, isPantalaError, PantalaError } from '../../shared/errors.ts'
+import { isPantalaError, PantalaError } from '../../shared/errors.ts'
 import { serveBlob } from './blob-route.ts'
 import { servePassedOn, serveReferrers } from './forward-route.ts'
 import { serveManifest } from './manifest-route.ts'
 import { answerError } from './oci-error.ts'
 import { type OciRequest, quoteAsked, readOciPath } from './oci-path.ts'
 import type { Face, ProxyComponents, ProxyExchange, PullResult } from './proxy-context.ts'
+import { dropParameter } from './raw-query.ts'
+import { endAnswer, hasBody } from './request-body.ts'
 import { RootRoute } from './root-route.ts'
+import { UploadLocations } from './upload-location.ts'
+import { allowedMethods, isWrite, serveWrite, type WriteExchange } from './write-route.ts'
 
 export interface RequestDeskInit {
   /** Requests served at the same time; more are refused with 503, never 429 (podman and containerd take that badly). */
   readonly requestsMax: number
   /** A client that takes no byte for this long is cut, in ms. */
   readonly stalledSendMs: number
-  /** Until headers or an error, in ms; runtimes themselves would wait for ever. */
+  /** Until headers or an error, in ms; runtimes themselves would wait for ever. Writes have bounds of their own. */
   readonly answerMs?: number
+  /** False: pushes and deletions are refused. */
+  readonly writes: boolean
 }
 
 const ANSWER_MS = 60_000
@@ -26,6 +32,7 @@ export class RequestDesk {
   readonly #c: ProxyComponents
   readonly #init: RequestDeskInit
   readonly #root: RootRoute
+  readonly #locations = new UploadLocations()
   #running = 0
   #stopping = false
   #onIdle: (() => void) | undefined
@@ -44,13 +51,18 @@ export class RequestDesk {
   /** True for what is the registry's content or its lists; other requests to the same host (token services, pages) are not for this desk. */
   takes(request: IncomingMessage, face: Face): boolean {
     const { path } = splitUrl(request.url ?? '')
-    if (!path.startsWith('/v2') || (request.method !== 'GET' && request.method !== 'HEAD')) return false
+    const { method = '' } = request
+    if (!path.startsWith('/v2')) return false
     try {
-      readOciPath(path, undefined, face)
-      return true
+      return this.#answers(method, readOciPath(path, undefined, face))
     } catch (error) {
-      return !isPantalaError(error, 'PATH_UNKNOWN')
+      return isReading(method) && !isPantalaError(error, 'PATH_UNKNOWN')
     }
+  }
+
+  #answers(method: string, { target }: OciRequest): boolean {
+    const isRead = isReading(method) && target.kind !== 'upload'
+    return isRead || (this.#init.writes && isWrite(method, target))
   }
 
   /** Takes no more requests and lets those running finish within `graceMs`. */
@@ -84,9 +96,12 @@ export class RequestDesk {
     }, answerMs)
     let isPull = false
     try {
-      const asked = this.#admit(request, face)
-      isPull = asked.target.kind === 'manifest' || asked.target.kind === 'blob'
-      const work = this.#route(asked, makeExchange(asked, request, response, gone.signal))
+      const asked = this.#admit(request, response, face)
+      const exchange = makeExchange(asked, request, response, gone.signal)
+      const writes = isWrite(request.method!, asked.target)
+      isPull = !writes && (asked.target.kind === 'manifest' || asked.target.kind === 'blob')
+      if (writes) clearTimeout(deadline)
+      const work = writes ? this.#write({ asked, exchange, request, face }) : this.#route(asked, exchange)
       const whole = await unlessAborted(work, gone.signal)
       if (isPull) this.#c.metrics.countPull(whole ? 'ok' : 'aborted')
     } catch (error) {
@@ -101,7 +116,7 @@ export class RequestDesk {
   }
 
   /** @throws PantalaError METHOD_UNSUPPORTED | OVERLOADED | SHUTTING_DOWN, or what is wrong with the path */
-  #admit(request: IncomingMessage, face: Face): OciRequest {
+  #admit(request: IncomingMessage, response: ServerResponse, face: Face): OciRequest {
     if (this.#stopping) throw new PantalaError('SHUTTING_DOWN')
     if (this.#running > this.#init.requestsMax) {
       throw new PantalaError('OVERLOADED', { detail: `${this.#init.requestsMax} requests are being served` })
@@ -109,11 +124,17 @@ export class RequestDesk {
     const url = request.url ?? ''
     if (url.length > PATH_CHARS_MAX || !url.startsWith('/v2'))
       throw new PantalaError('PATH_UNKNOWN', { detail: describeUrl(url) })
-    if (request.method !== 'GET' && request.method !== 'HEAD') {
-      throw new PantalaError('METHOD_UNSUPPORTED', { detail: `${request.method} ${describeUrl(url)}` })
-    }
     const { path, query } = splitUrl(url)
-    return readOciPath(path, query.get('ns') || undefined, face)
+    const method = request.method ?? ''
+    const detail = `${method} ${describeUrl(url)}`
+    const asked = readOciPath(path, readNs(query), face)
+    if (this.#answers(method, asked)) return asked
+    response.setHeader('allow', allowedMethods(asked.target, this.#init.writes))
+    throw new PantalaError('METHOD_UNSUPPORTED', { detail })
+  }
+
+  #write(write: WriteExchange): Promise<boolean> {
+    return serveWrite({ ...this.#c, locations: this.#locations }, write, this.#init)
   }
 
   #route(asked: OciRequest, exchange: ProxyExchange): Promise<boolean> {
@@ -134,6 +155,8 @@ export class RequestDesk {
           target.digest,
           `/v2/${repository}/referrers/${target.digest}${exchange.query}`,
         )
+      case 'upload':
+        throw new PantalaError('METHOD_UNSUPPORTED')
     }
   }
 
@@ -151,13 +174,13 @@ export class RequestDesk {
       return 'failed'
     }
     const { status, headers, body } = answerError(thrown)
-    if (status === errorCatalogue.METHOD_UNSUPPORTED.status) response.setHeader('allow', 'GET, HEAD')
     response.writeHead(status, {
       ...headers,
       'content-length': Buffer.byteLength(body),
       ...(hasBody(request) || this.#stopping ? { connection: 'close' } : {}),
     })
-    response.end(request.method === 'HEAD' ? undefined : body)
+    if (request.method !== 'HEAD') response.write(body)
+    void endAnswer(request, response)
     const level = status >= 500 ? 'warn' : 'debug'
     this.#c.logger[level]({ err: thrown, url, status }, 'request failed')
     const isOurs = !isPantalaError(thrown) || thrown.entry.blame !== 'caller'
@@ -174,26 +197,26 @@ function makeExchange(
   const { registry, repository } = asked
   const { authorization } = request.headers
   const { path, query } = splitUrl(request.url ?? '')
-  const ns = query.get('ns') || undefined
-  query.delete('ns')
-  const rest = query.toString()
   return {
     source: { registry, repository, ...(authorization === undefined ? {} : { authorization }) },
     method: request.method === 'HEAD' ? 'HEAD' : 'GET',
     headers: request.headers,
     path,
-    ns,
-    query: rest === '' ? '' : `?${rest}`,
+    ns: readNs(query),
+    query: dropParameter(query, 'ns'),
     response,
     signal,
   }
 }
 
-function splitUrl(url: string): { path: string; query: URLSearchParams } {
+/** Path, and query with its question mark or empty. */
+function splitUrl(url: string): { path: string; query: string } {
   const mark = url.indexOf('?')
-  return mark < 0
-    ? { path: url, query: new URLSearchParams() }
-    : { path: url.slice(0, mark), query: new URLSearchParams(url.slice(mark + 1)) }
+  return mark < 0 ? { path: url, query: '' } : { path: url.slice(0, mark), query: url.slice(mark) }
+}
+
+function readNs(query: string): string | undefined {
+  return new URLSearchParams(query).get('ns') || undefined
 }
 
 /** The path alone: what a query holds is nobody's business. */
@@ -211,8 +234,6 @@ function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
   })
 }
 
-function hasBody(request: IncomingMessage): boolean {
-  return (
-    request.headers['transfer-encoding'] !== undefined || Number(request.headers['content-length'] ?? 0) > 0
-  )
+function isReading(method: string): boolean {
+  return method === 'GET' || method === 'HEAD'
 }

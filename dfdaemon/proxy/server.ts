@@ -1,4 +1,5 @@
 // One listener of the registry that runtimes pull from: takes connections, and gives each request to the desk with the face it came by.
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify'
 import { baseUrlOf, explainListenFailure } from '../../shared/http-face.ts'
@@ -31,15 +32,17 @@ export class ProxyServer {
     this.#init = init
     const { forwardProxy } = components
     this.#forwardProxy = forwardProxy
+    const serve = (request: IncomingMessage, response: ServerResponse): void => {
+      if (forwardProxy !== undefined && isAbsolute(request)) forwardProxy.forward(request, response)
+      else void this.#desk.serve(request, response, init.face)
+    }
     const take = (request: FastifyRequest, reply: FastifyReply): void => {
       reply.hijack()
-      if (forwardProxy !== undefined && /^[a-z][a-z0-9+.-]*:/i.test(request.raw.url ?? ''))
-        forwardProxy.forward(request.raw, reply.raw)
-      else void this.#desk.serve(request.raw, reply.raw, init.face)
+      serve(request.raw, reply.raw)
     }
     this.#server = fastify({
       logger: false,
-      // What the framework itself objects to (escapes in the path, media types of pushes) is refused in the registry's own words, too.
+      // What the framework itself objects to (escapes in the path) is refused in the registry's own words, too.
       frameworkErrors: (_error, request, reply) => take(request, reply),
       routerOptions: { maxParamLength: PATH_CHARS_MAX },
       bodyLimit: 1,
@@ -55,7 +58,7 @@ export class ProxyServer {
         socket.destroySoon?.()
       },
     })
-    // Bodies of pushes are not read: the answer is an error.
+    // Bodies of pushes are left unread: the desk passes them on as they come.
     this.#server.removeAllContentTypeParsers()
     this.#server.addContentTypeParser('*', (_request, _payload, done) => done(null))
     this.#server.setErrorHandler((_error, request, reply) => take(request, reply))
@@ -64,7 +67,13 @@ export class ProxyServer {
       this.#server.server.on('connect', (request, socket, head) =>
         forwardProxy.connect(request, socket as Socket, head),
       )
-    this.#server.route({ method: ['GET', 'HEAD'], url: '/v2/*', handler: take })
+    const method = ['GET', 'HEAD', 'POST', 'PATCH', 'PUT', 'DELETE']
+    this.#server.route({ method, url: '/v2/*', handler: take })
+    // Who waits with a body for leave to send it gets it only once the registry takes the request.
+    this.#server.server.on('checkContinue', (request, response) => {
+      if (isAbsolute(request)) response.writeContinue()
+      serve(request, response)
+    })
   }
 
   /** Base URL; known once started. */
@@ -91,4 +100,9 @@ export class ProxyServer {
     await this.#forwardProxy?.close()
     await this.#server.close()
   }
+}
+
+/** True for `GET http://host/…`, as an HTTP proxy is asked. */
+function isAbsolute(request: IncomingMessage): boolean {
+  return /^[a-z][a-z0-9+.-]*:/i.test(request.url ?? '')
 }

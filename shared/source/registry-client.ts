@@ -8,11 +8,14 @@ import { readContentRange, readLength, readMediaType } from './answer-headers.ts
 import { TokenCache } from './auth.ts'
 import { type EndpointTry, EndpointWalk } from './endpoint-walk.ts'
 import { discardBody, type Exchange, Exchanges, readBody } from './exchange.ts'
+import { isForwardablePath } from './forwardable-path.ts'
 import { HttpProxies } from './reach/http-proxy.ts'
 import type { UpstreamsConfig } from './registry-config.ts'
 import type { BlobAnswer, ForwardAnswer, ManifestAnswer, SourceClient } from './source-client.ts'
 import { failureOfStatus, SourceFailure } from './source-failure.ts'
 import { Upstreams } from './upstreams.ts'
+import type { WriteAnswer, WriteClient, WriteRequest } from './write-client.ts'
+import { WriteForwarding } from './write-forwarding.ts'
 
 /** Asked for where the caller names no types: every manifest there is. */
 export const manifestMediaTypes: readonly string[] = [
@@ -53,9 +56,10 @@ export interface RegistryClientInit {
   readonly retryPauseMs?: number
 }
 
-/** See SourceClient. */
-export class RegistryClient implements SourceClient {
+/** See SourceClient and WriteClient. */
+export class RegistryClient implements SourceClient, WriteClient {
   readonly #exchanges: Exchanges
+  readonly #writes: WriteForwarding
   readonly #walk: EndpointWalk
 
   /** @throws PantalaError CONFIG_INVALID for upstreams that cannot be used */
@@ -65,14 +69,13 @@ export class RegistryClient implements SourceClient {
     const { env = {}, ownAddresses = [] } = init
     const { proxy, noProxy } = init.upstreams
     const proxies = new HttpProxies({ proxy, noProxy, env, ownAddresses })
-    this.#exchanges = new Exchanges(
-      { upstreams, proxies },
-      {
-        stallTimeoutMs: init.stallTimeoutMs,
-        connectTimeoutMs: init.connectTimeoutMs ?? 5_000,
-        headersTimeoutMs: init.headersTimeoutMs ?? 30_000,
-      },
-    )
+    const timeouts = {
+      stallTimeoutMs: init.stallTimeoutMs,
+      connectTimeoutMs: init.connectTimeoutMs ?? 5_000,
+      headersTimeoutMs: init.headersTimeoutMs ?? 30_000,
+    }
+    this.#exchanges = new Exchanges({ upstreams, proxies }, timeouts)
+    this.#writes = new WriteForwarding({ upstreams, proxies }, timeouts)
     for (const warning of proxies.warnings) logger.warn(warning)
     if (proxies.used.length > 0)
       logger.info({ proxies: proxies.used }, 'registries are reached through a proxy')
@@ -187,12 +190,7 @@ export class RegistryClient implements SourceClient {
     headers: Readonly<Record<string, string>>,
     signal: AbortSignal,
   ): Promise<ForwardAnswer> {
-    // Visible ASCII only and no dot segments: it is put into a URL as it is.
-    if (
-      !/^\/v2\/[\x21-\x7e]*$/.test(path) ||
-      path.length > 4_096 ||
-      /(?:^|\/)\.{1,2}(?:\/|\?|$)|#|%2e/i.test(path)
-    )
+    if (!path.startsWith('/v2/') || !isForwardablePath(path))
       throw new PantalaError('PATH_UNKNOWN', { detail: JSON.stringify(path.slice(0, 160)) })
     return this.#walk.tryEach(source, signal, async attempt => {
       const exchange = await attempt.forward(method, path.slice('/v2/'.length), headers)
@@ -204,9 +202,13 @@ export class RegistryClient implements SourceClient {
     })
   }
 
+  write(source: SourceRef, request: WriteRequest, signal: AbortSignal): Promise<WriteAnswer> {
+    return this.#writes.write(source, request, signal)
+  }
+
   /** Cuts what is open. */
   async close(): Promise<void> {
-    await this.#exchanges.close()
+    await Promise.all([this.#exchanges.close(), this.#writes.close()])
   }
 }
 

@@ -11,6 +11,7 @@ import { PantalaError } from '../../shared/errors.ts'
 import { createLogger } from '../../shared/logger.ts'
 import type { SourceRef } from '../../shared/protocol/messages.ts'
 import type { ForwardAnswer } from '../../shared/source/source-client.ts'
+import type { WriteClient } from '../../shared/source/write-client.ts'
 import { MemoryBlobs } from '../doubles/memory-blobs.ts'
 
 export const manifestType = 'application/vnd.oci.image.manifest.v1+json'
@@ -36,9 +37,12 @@ export interface HarnessInit {
   readonly requestsMax?: number
   readonly stalledSendMs?: number
   readonly answerMs?: number
+  readonly writes?: boolean
+  /** Where writes go; refused if absent. */
+  readonly writeClient?: WriteClient
 }
 
-export async function startProxy(init: HarnessInit = {}) {
+export async function startProxy({ writeClient, ...init }: HarnessInit = {}) {
   const blobs = new MemoryBlobs()
   const manifestBody = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: manifestType, layers: [] }))
   const manifestDigest = digestOf(manifestBody)
@@ -92,11 +96,17 @@ export async function startProxy(init: HarnessInit = {}) {
       return { status, headers, body: Readable.from([Buffer.from(body)]) as unknown as ForwardAnswer['body'] }
     },
   }
+  const written: string[] = []
+  const nowhere: WriteClient = {
+    write: () => Promise.reject(new PantalaError('UPSTREAM_FORBIDDEN', { detail: 'no writes in this test' })),
+  }
   const desk = new RequestDesk(
     {
       manifests,
       blobs,
       registry,
+      writes: writeClient ?? nowhere,
+      notes: { noteWrite: (_source, reference) => void written.push(reference) },
       clock: systemClock,
       logger: createLogger(
         { name: 'proxy', level: 'trace', format: 'json' },
@@ -104,7 +114,7 @@ export async function startProxy(init: HarnessInit = {}) {
       ),
       metrics: { countBlobBytes() {}, countPull: result => void results.push(result) },
     },
-    { requestsMax: 100, stalledSendMs: 5000, ...init },
+    { requestsMax: 100, stalledSendMs: 5000, writes: true, ...init },
   )
   const proxy = new ProxyServer(
     { desk },
@@ -143,6 +153,7 @@ export async function startProxy(init: HarnessInit = {}) {
     results,
     logLines,
     forwarded,
+    written,
     behaviour,
     ask,
   }
