@@ -55,9 +55,6 @@ function changes(request: IncomingMessage, signal: AbortSignal): Promise<void> {
 
 /** True if the request announced a body. */
 export function hasBody(request: IncomingMessage): boolean {
-  // HTTP/2 announces nothing but the end.
-  const { stream } = request as { stream?: { endAfterHeaders?: boolean } }
-  if (stream?.endAfterHeaders !== undefined) return !stream.endAfterHeaders
   const { 'transfer-encoding': encoding, 'content-length': length } = request.headers
   return encoding !== undefined || Number(length ?? 0) > 0
 }
