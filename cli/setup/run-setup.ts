@@ -35,7 +35,7 @@ export interface SetupRun {
   /** Undefined: take the set-up back. */
   readonly options: SetupOptions | undefined
   readonly dryRun: boolean
-  /** Put back the bytes of before even where others changed a file since. */
+  /** Where others changed Pantala's part of a file, put back the bytes of before. */
   readonly force: boolean
 }
 
@@ -245,7 +245,11 @@ function takeBack(
     throw toUnwritable(error, store.directory)
   }
   removeDirectories(files, record.directories)
-  store.handOver(record.directories)
+  try {
+    store.handOver(record.directories)
+  } catch {
+    // Then an empty directory may stay for ever; the undo itself is done.
+  }
 }
 
 function toUnwritable(error: unknown, path: string): PantalaError {

@@ -103,7 +103,30 @@ test('with the image store of containerd, hosts.toml names the certificates besi
     caPem: 'PEM\n',
   })
   const hosts = contentOf(files.find(file => file.path.endsWith('hosts.toml')))
-  assert.match(hosts!, /^ca = \["ca\.crt", "pantala\.crt"\]\nclient = \[\["me\.cert", "me\.key"\]\]\n\n#/)
+  assert.match(
+    hosts!,
+    /^ca = \["ca\.crt", "\/etc\/docker\/certs\.d\/registry\.lab\/pantala\.crt"\]\nclient = \[\["me\.cert", "me\.key"\]\]\n\n#/,
+  )
+})
+
+test('a registry over plain HTTP needs no trust, nor does hosts.toml name any for it', () => {
+  const { files } = planDocker(viewOf({}), {
+    ...proxied,
+    containerdStore: true,
+    registries: [{ name: 'plain.lab', scheme: 'http' }, { name: 'registry.lab' }],
+    caPem: 'PEM\n',
+  })
+  const hosts = contentOf(files.find(file => file.path.endsWith('plain.lab/hosts.toml')))
+  assert.doesNotMatch(hosts!, /\.crt/)
+  assert.equal(files.filter(file => file.path.endsWith('pantala.crt')).length, 1)
+})
+
+test('proxies that are no object are refused by place', () => {
+  const view = viewOf({ '/etc/docker/daemon.json': '{\n  "proxies": null\n}' })
+  assert.throws(() => planDocker(view, proxied), {
+    code: 'SETUP_CONFIG_INVALID',
+    message: /daemon\.json:2:14/,
+  })
 })
 
 test('it is said that a proxy leaves no way round', () => {

@@ -111,7 +111,7 @@ function planProxy(
 ): ProxyPlan {
   const { proxy } = options
   if (proxy === undefined) return { files: [], proxies: undefined, notes: [] }
-  const trusted = options.registries.filter(({ name, scheme }) => name !== 'docker.io' && scheme !== 'http')
+  const trusted = options.registries.filter(isIntercepted)
   const trust = planTrust(view, trusted, options.caPem)
   const notes = [
     ...(trusted.length > 0
@@ -128,14 +128,15 @@ function planProxy(
   const node = document && findMember(document, 'proxies')?.node
   if (node !== undefined) {
     // daemon.json wins over the environment (dockerd 23 and later, the only ones that take it).
-    const old = jsonValue(node) as Record<string, unknown>
-    const noProxy = typeof old['no-proxy'] === 'string' ? old['no-proxy'] : undefined
-    const others = ['https-proxy', 'http-proxy'].filter(
-      key => typeof old[key] === 'string' && old[key] !== '' && old[key] !== proxy,
-    )
+    const old = (key: string): string => {
+      const member = findMember(node, key)
+      const value = member && jsonValue(member.node)
+      return typeof value === 'string' ? value : ''
+    }
+    const others = ['https-proxy', 'http-proxy'].filter(key => old(key) !== '' && old(key) !== proxy)
     return {
       files: trust,
-      proxies: { 'http-proxy': proxy, 'https-proxy': proxy, 'no-proxy': mergeNoProxy(noProxy) },
+      proxies: { 'http-proxy': proxy, 'https-proxy': proxy, 'no-proxy': mergeNoProxy(old('no-proxy')) },
       notes: [...notes, ...others.map(key => noteOldProxy(key, 'daemon.json'))],
     }
   }
@@ -147,6 +148,15 @@ function planProxy(
   }
 }
 
+/** True for registries whose TLS the dfdaemon answers, so that its authority must be trusted for them. */
+function isIntercepted({ name, scheme }: NamedRegistry): boolean {
+  return name !== 'docker.io' && scheme !== 'http'
+}
+
+function certificateOf({ name }: NamedRegistry): string {
+  return `${certsDirectory}/${name}/${certificateName}`
+}
+
 /** dockerd trusts every *.crt in a registry's directory, read at each pull; Docker Hub's own it does not read. */
 function planTrust(
   view: ConfigView,
@@ -154,8 +164,8 @@ function planTrust(
   pem: string | undefined,
 ): PlannedFile[] {
   if (pem === undefined) return []
-  return registries.flatMap(({ name }): PlannedFile[] => {
-    const path = `${certsDirectory}/${name}/${certificateName}`
+  return registries.flatMap((registry): PlannedFile[] => {
+    const path = certificateOf(registry)
     const before = view.read(path)
     if (before === pem) return []
     const edits = [{ offset: 0, removed: before ?? '', inserted: pem }]
@@ -175,13 +185,13 @@ function planStore(
   if (!isOn) return []
   const registries = options.registries.length > 0 ? options.registries : [undefined]
   return registries.flatMap(registry => {
-    const isTrusted = options.caPem !== undefined && registry !== undefined && registry.name !== 'docker.io'
+    const isTrusted = options.caPem !== undefined && registry !== undefined && isIntercepted(registry)
     const file = planHosts(view, {
       directory: certsDirectory,
       registry,
       dfdaemon: registry?.dfdaemon ?? options.dfdaemon,
       runtime: 'docker',
-      newCertificates: isTrusted ? [certificateName] : [],
+      newCertificates: isTrusted ? [certificateOf(registry)] : [],
     })
     return file ?? []
   })

@@ -12,7 +12,7 @@ export interface HostsWish {
   readonly registry: NamedRegistry | undefined
   readonly dfdaemon: string
   readonly runtime: 'docker' | 'containerd'
-  /** Certificates that will be beside it, besides those that are. */
+  /** Paths of certificates to trust besides those in the directory. */
   readonly newCertificates?: readonly string[]
 }
 
@@ -24,7 +24,7 @@ export function planHosts(view: ConfigView, wish: HostsWish): PlannedFile | unde
   const file = readTomlFile(path, before ?? '')
   const certificates =
     before === undefined || before === ''
-      ? listCertificates([...view.list(directory), ...(wish.newCertificates ?? [])])
+      ? listCertificates(view.list(directory), wish.newCertificates ?? [])
       : noCertificates
   const edits = file.statements.length === 0 ? fillHosts(file, wish, certificates) : addHost(file, wish)
   return edits.length === 0 ? undefined : { path, format: 'toml', before, edits, activation: 'nothing' }
@@ -55,12 +55,11 @@ interface Certificates {
 const noCertificates: Certificates = { ca: [], client: [] }
 
 /** Certificates in Docker's layout. They are not looked at once a hosts.toml is there, so it must name them. */
-function listCertificates(names: readonly string[]): Certificates {
-  const sorted = [...new Set(names)].sort()
-  const client = sorted
+function listCertificates(names: readonly string[], more: readonly string[]): Certificates {
+  const client = names
     .filter(name => name.endsWith('.cert') && names.includes(`${name.slice(0, -5)}.key`))
     .map(name => [name, `${name.slice(0, -5)}.key`])
-  return { ca: sorted.filter(name => name.endsWith('.crt')), client }
+  return { ca: [...names.filter(name => name.endsWith('.crt')), ...more], client }
 }
 
 /** A file with no statement in it yet. */

@@ -108,7 +108,7 @@ export function planDropIn(
   proxy: string,
 ): { file: PlannedFile | undefined; notes: string[] } {
   for (const [name, { place, overrides }] of unit.proxies) {
-    if (overrides)
+    if (overrides && name !== 'NO_PROXY')
       throw new PantalaError('SETUP_CONFLICT', {
         detail: `${place} sets ${name} and would win over Pantala’s drop-in; take it out there first`,
       })
