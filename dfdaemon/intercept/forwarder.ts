@@ -152,7 +152,8 @@ export class Forwarder {
     callback: buildConnector.Callback,
   ): void => {
     const isTls = protocol === 'https:'
-    const target = readTarget(port === '' ? hostname : `${hostname}:${port}`, isTls ? 443 : 80)!
+    const host = hostname.includes(':') && !hostname.startsWith('[') ? `[${hostname}]` : hostname
+    const target = readTarget(port === '' ? host : `${host}:${port}`, isTls ? 443 : 80)!
     const deadline = AbortSignal.timeout(CONNECT_MS)
     const { dialler } = this.#c
     const connecting = isTls ? dialler.dialTls(target, deadline) : dialler.dial(target, deadline, 'http')

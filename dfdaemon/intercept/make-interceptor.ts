@@ -44,6 +44,7 @@ export interface MakeInterceptorComponents extends Pick<InterceptorComponents, '
 export async function makeInterceptor(
   components: MakeInterceptorComponents,
   config: InterceptConfig,
+  limits: { readonly tunnelsMax?: number; readonly answerMs?: number } = {},
 ): Promise<{ interceptor: Interceptor; guard: OutboundGuard }> {
   const { logger, clock } = components
   const hosts = readInterceptedHosts(config.intercept.hosts)
@@ -58,7 +59,7 @@ export async function makeInterceptor(
   const { proxy, noProxy } = upstreams
   const proxies = new HttpProxies({ proxy, noProxy, env: config.env, ownAddresses: [config.proxy.address] })
   const dialler = new Dialler({ guard, proxies, trustFor })
-  const forwarder = new Forwarder({ guard, dialler, proxies, logger }, config.proxy)
+  const forwarder = new Forwarder({ guard, dialler, proxies, logger }, { ...config.proxy, ...limits })
   const probe = new TlsProbe({ dialler, clock, trustFor })
   const leaves = hosts.length === 0 ? undefined : await makeLeaves(components, config)
   const plain = new Set(
@@ -68,7 +69,7 @@ export async function makeInterceptor(
   )
   const interceptor = new Interceptor(
     { ...components, dialler, forwarder, probe, leaves },
-    { hosts, isPlain: registry => plain.has(canonicalRegistry(registry)) },
+    { hosts, isPlain: registry => plain.has(canonicalRegistry(registry)), ...limits },
   )
   return { interceptor, guard }
 }

@@ -23,7 +23,7 @@ const STREAMS_PER_CONNECTION_MAX = 100
 const RESET_STREAMS_MAX = 200
 const RESET_STREAMS_PER_SECOND_MAX = 20
 const REJECTED_STREAMS_MAX = 100
-const SESSION_MEMORY_MB_MAX = 4
+const SESSION_MEMORY_MB_MAX = 128
 
 export interface TlsFaceInit {
   /** The one name clients may ask for by SNI; any if undefined. */
@@ -115,6 +115,8 @@ export class TlsFace {
       this.#isChecking = true
       this.#server.emit('listening')
     }
+    // As on a TLS server's own sockets: a client that hung up while it had to wait would not be noticed.
+    socket.allowHalfOpen = false
     this.#server.emit('connection', socket)
   }
 

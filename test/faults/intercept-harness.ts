@@ -38,6 +38,7 @@ export interface InterceptRigInit {
   readonly clock?: Clock
   /** With HTTPS_PROXY and its like. */
   readonly env?: Readonly<Record<string, string>>
+  readonly limits?: { readonly tunnelsMax?: number; readonly answerMs?: number }
   /** Address that the proxy is taken to listen on. */
   readonly host?: string
 }
@@ -48,6 +49,7 @@ export interface TestUpstream {
   readonly name: string
   readonly asked: string[]
   readonly sockets: Set<Socket>
+  readonly server: Server
   /** From now on nothing is there. */
   close(): void
 }
@@ -103,7 +105,7 @@ async function listen(t: TestContext, server: Server, asked: string[]): Promise<
   }
   t.after(close)
   const { port } = server.address() as AddressInfo
-  return { port, name: `localhost:${port}`, asked, sockets, close }
+  return { port, name: `localhost:${port}`, asked, sockets, server, close }
 }
 
 export async function startInterceptor(t: TestContext, init: InterceptRigInit = {}) {
@@ -141,6 +143,7 @@ export async function startInterceptor(t: TestContext, init: InterceptRigInit = 
       env: init.env ?? {},
       upstreams: { default: 'reg.lab', registries, allow: init.allow ?? ['*'] },
     },
+    init.limits,
   )
   const proxy = new ProxyServer(
     { desk: base.desk, forwardProxy: interceptor },
@@ -154,7 +157,18 @@ export async function startInterceptor(t: TestContext, init: InterceptRigInit = 
     await proxy.stop(0)
   })
   const readCa = () => readFile(authorityPaths(dataDir).certificate, 'utf8').catch(() => '')
-  return { ...base, proxy, port, interceptor, connects, logLines, counted, dataDir, ca: await readCa() }
+  return {
+    ...base,
+    proxy,
+    port,
+    interceptor,
+    guard,
+    connects,
+    logLines,
+    counted,
+    dataDir,
+    ca: await readCa(),
+  }
 }
 
 export type InterceptRig = Awaited<ReturnType<typeof startInterceptor>>
