@@ -112,9 +112,14 @@ export class SessionTable implements Blobs {
     const geometry = { size: grant.size, pieceSize: grant.pieceSize }
     const isWhole = grant.runs.some(({ count }) => count >= pieceCount(geometry))
     const room = isWhole ? 'whole' : 'pieces'
-    const session =
-      this.#sessions.get(grant.digest) ?? this.#startSession(grant, geometry, { register: false, room })
-    session.acceptGrant(grant)
+    try {
+      const session =
+        this.#sessions.get(grant.digest) ?? this.#startSession(grant, geometry, { register: false, room })
+      session.acceptGrant(grant)
+    } catch (error) {
+      // Too many sessions: another host may have room for one.
+      this.#c.scheduler.grantFailed(grant.digest, grant.runs, error as Error)
+    }
   }
 
   /** Ends all sessions; their readers are cut. */

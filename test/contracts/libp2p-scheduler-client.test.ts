@@ -27,6 +27,8 @@ testSchedulerClient('libp2p', async () => {
     },
     reportedPieces: () =>
       [...edge.state.tasks.values()].flatMap(task => [...(task.peers.get(host.id)?.have.pieces() ?? [])]),
+    wantedPieces: () =>
+      [...edge.state.tasks.values()].flatMap(task => [...(task.peers.get(host.id)?.urgent?.pieces() ?? [])]),
     async stop() {
       await host.stop()
       if (running) await edge.stop()

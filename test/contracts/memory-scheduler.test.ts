@@ -1,4 +1,5 @@
 // The twin in memory against the contract of scheduler clients.
+import { piecesOf } from '../../dfdaemon/session/piece-runs.ts'
 import { PantalaError } from '../../shared/errors.ts'
 import { MemoryScheduler } from '../doubles/memory-scheduler.ts'
 import { testSchedulerClient } from './scheduler-client-suite.ts'
@@ -14,6 +15,11 @@ testSchedulerClient('memory', async () => {
     goAway: async () => client.goAway(),
     comeBack: async () => client.comeBack(),
     reportedPieces: () => client.told.flatMap(told => (told.told === 'report' ? told.pieces : [])),
+    wantedPieces: () =>
+      client.told.flatMap(told => {
+        const wish = told.told === 'register' ? told.wish : told.told === 'want' ? told : undefined
+        return [...piecesOf(wish?.urgent ?? [])]
+      }),
     stop: async () => {},
   }
 })

@@ -18,6 +18,8 @@ export interface SchedulerClientSetting {
   comeBack(): Promise<void>
   /** Pieces that reached the supernode's side, from all reports. */
   reportedPieces(): number[]
+  /** Pieces that the supernode's side was told readers wait for. */
+  wantedPieces(): number[]
   stop(): Promise<void>
 }
 
@@ -102,6 +104,19 @@ export function testSchedulerClient(name: string, start: () => Promise<Scheduler
       assert.deepEqual(setting.reportedPieces(), [1])
     },
   )
+
+  scenario('what readers wait for is told when registering, and as it grows', async setting => {
+    const wish = { urgent: [{ first: 2, count: 1 }], partial: true }
+    const wishful = { ...request, wish: () => wish }
+    await setting.client.register(wishful, new HeardPushes(), AbortSignal.timeout(10_000))
+    assert.deepEqual(setting.wantedPieces(), [2])
+    setting.client.want(digest, { urgent: [{ first: 0, count: 1 }], partial: true })
+    await until(() => setting.wantedPieces().length === 2, 'the second wish')
+    assert.deepEqual(setting.wantedPieces().toSorted(), [0, 2])
+    await setting.goAway()
+    await until(() => !setting.client.connected, 'away')
+    setting.client.want(digest, { urgent: [{ first: 1, count: 1 }], partial: true })
+  })
 
   scenario('an aborted request gives its reason', async setting => {
     const reason = new Error('not wanted any more')

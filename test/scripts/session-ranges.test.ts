@@ -312,6 +312,19 @@ test('ranges take the room of their pieces only; a reader of the whole, for whom
   assert.equal(stage.counted.peer, 3 * MiB, 'what was held stays')
 })
 
+test('a grant for which there is no place is given back', async () => {
+  const stage = setStage({ size })
+  for (let other = 0; other < 9; other++) {
+    stage.registry.gate = () => new Promise(() => {})
+    const digest = `sha256:${String(other).padStart(64, '0')}` as const
+    const source = { registry: 'reg.test', repository: 'team/app' }
+    stage.scheduler.pushGrant({ type: 'grant', digest, size, pieceSize: MiB, source, runs: [run(0)] })
+  }
+  await until(() => stage.told('grant-failed').length === 1)
+  assert.ok(isPantalaError(stage.told('grant-failed')[0]!.error, 'OVERLOADED'))
+  stage.table.stop()
+})
+
 test('a range of a blob of one piece waits for the check of the whole', async () => {
   const stage = setStage({ size: 1000 })
   const h1 = stage.parent('h1', stage.all)

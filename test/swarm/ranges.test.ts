@@ -99,6 +99,23 @@ test('the end of a cold blob, and several ranges of it, are had without the rest
   assert.equal(sent(), 2 * MiB + (size % MiB))
 })
 
+test('ranges of a small blob, which the supernode hands out whole', async t => {
+  const { swarm } = await startStage(t, { hosts: 1, dfdaemon: { 'proxy.prefetch': 'false' } })
+  const { config } = findPlatformImage(swarm.layout, 'v1', 'amd64')!
+  const bytes = await readFile(blobPath(swarm.layout.directory, config.digest))
+  const url = `${swarm.hosts[0]!.daemon.proxyUrl}/v2/${repository}/blobs/${config.digest}`
+  for (const [range, part] of [
+    ['bytes=5-9', bytes.subarray(5, 10)],
+    ['bytes=-4', bytes.subarray(-4)],
+  ] as const) {
+    const answer = await fetch(url, { headers: { range } })
+    assert.equal(answer.status, 206)
+    assert.deepEqual(Buffer.from(await answer.arrayBuffer()), Buffer.from(part))
+  }
+  const past = await fetch(url, { headers: { range: `bytes=${config.size}-` } })
+  assert.deepEqual([past.status, past.headers.get('content-range')], [416, `bytes */${config.size}`])
+})
+
 test('clients that leave in the middle of a range free what they held', async t => {
   const { swarm, ask, read } = await startStage(t, { hosts: 1, dfdaemon: { 'proxy.prefetch': 'false' } })
   const [host] = swarm.hosts

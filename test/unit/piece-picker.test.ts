@@ -34,6 +34,16 @@ test('what a reader waits for comes before what is rare', () => {
   assert.deepEqual(picks, [{ piece: 1, offer: 0 }])
 })
 
+test('what nobody waits for leaves the spare room free, what a reader waits for takes it', () => {
+  const offers = [{ ...offer([0, 1, 2, 3, 4, 5], 4), spare: 2 }]
+  assert.equal(ask({ offers }).length, 2)
+  assert.deepEqual(
+    ask({ offers, urgent: [5, 4, 3] }).map(pick => pick.piece),
+    [5, 4, 3],
+  )
+  assert.equal(ask({ offers, urgent: [5] }).length, 2)
+})
+
 test('no piece is asked twice, and nobody beyond their room', () => {
   const picks = ask({ offers: [offer([0, 1, 2, 3], 2), offer([0, 1, 2, 3], 1)], urgent: [0, 0] })
   assert.equal(picks.length, 3)
