@@ -2,6 +2,7 @@
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import type { Lab, LabRecord, LabWish } from './lab.ts'
+import { latencyLab } from './latency/lab.ts'
 import { describeMachine } from './measure.ts'
 import { readRecord, renderPage, writeLab, writeSummary } from './pages.ts'
 import { pullLab } from './pull/lab.ts'
@@ -9,7 +10,7 @@ import { schedulerLab } from './scheduler/lab.ts'
 import { swarmLab } from './swarm/lab.ts'
 
 const docs = join(import.meta.dirname, '../../docs')
-const labs: readonly Lab[] = [swarmLab, schedulerLab, pullLab] as readonly Lab[]
+const labs: readonly Lab[] = [swarmLab, latencyLab, schedulerLab, pullLab] as readonly Lab[]
 
 const [name, ...rest] = process.argv.slice(2)
 try {

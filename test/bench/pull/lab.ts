@@ -1,8 +1,6 @@
 // The pull lab: pulls of a real image and piece transfer between two hosts, every measurement in turn.
-import { existsSync } from 'node:fs'
-import { join } from 'node:path'
-import { runCommand } from '../../harness/container-engines.ts'
 import { findCommand } from '../../harness/packages.ts'
+import { buildBundle } from '../bundle.ts'
 import type { Lab } from '../lab.ts'
 import { median } from '../measure.ts'
 import { measurePullsLimited, whyNoLimit } from './limited-link.ts'
@@ -11,7 +9,6 @@ import { measureTransfer, type TransferFigures } from './piece-transfer.ts'
 import { findServices, measurePulls } from './pull.ts'
 import { type BenchFigures, judgeGoals, type LimitedFigures, renderReport } from './report.ts'
 
-const root = join(import.meta.dirname, '../../..')
 const MiB = 2 ** 20
 
 /** Pulls of a real image and piece transfer between two hosts, each against its baseline. */
@@ -60,12 +57,6 @@ async function runPulls(repetitions: number, bytes: number, say: Say): Promise<B
       ? { bare: await nginxMedian('bare', bytes, say), disk: await nginxMedian('disk', bytes, say) }
       : undefined
   return { services: findServices(), pull, limited, limitedSkipped, transfer, nginx, nginxSkipped }
-}
-
-/** What is measured is what is shipped, of these very sources. */
-async function buildBundle(): Promise<void> {
-  const script = join(root, 'scripts', 'build.ts')
-  if (existsSync(script)) await runCommand(process.execPath, [script])
 }
 
 /** The run with the median rate of three. */

@@ -1,15 +1,14 @@
 // The baseline of a piece transfer: nginx sends the same number of bytes from disk, a Node client hashes and stores them.
 import { createHash } from 'node:crypto'
 import { createWriteStream } from 'node:fs'
-import { mkdir, mkdtemp, open, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, open, rm } from 'node:fs/promises'
 import { type IncomingMessage, request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { finished, pipeline } from 'node:stream/promises'
-import { findFreePorts, ServiceProcess } from '../../../cli/demo/processes.ts'
-import { findCommand } from '../../harness/packages.ts'
 import { makeNoise } from '../../harness/small-image.ts'
 import { findChildren, readCpuSeconds } from '../measure.ts'
+import { NginxServer } from '../nginx-server.ts'
 
 export interface NginxFigures {
   readonly bytes: number
@@ -23,21 +22,13 @@ const MiB = 2 ** 20
 /** One transfer from nginx: `bare` counts the bytes, `disk` hashes and stores them. @throws Error if nginx is missing or fails */
 export async function measureNginx(kind: 'bare' | 'disk', bytes: number): Promise<NginxFigures> {
   const directory = await mkdtemp(join(tmpdir(), 'pantala-nginx-'))
-  const [port] = await findFreePorts(1)
-  const nginx = new ServiceProcess({
-    name: 'nginx',
-    command: findCommand('nginx') ?? 'nginx',
-    args: ['-p', directory, '-c', join(directory, 'nginx.conf'), '-e', join(directory, 'error.log')],
-  })
+  const nginx = new NginxServer()
   try {
     await mkdir(join(directory, 'www'))
     await writeNoise(join(directory, 'www', 'file'), bytes)
-    await writeFile(join(directory, 'nginx.conf'), nginxConfig(directory, port!))
-    nginx.start()
-    const url = `http://127.0.0.1:${port}/file`
-    const probe = async () => (await fetch(url, { method: 'HEAD' })).ok
-    await nginx.waitUntil(probe, { deadlineMs: 10_000 })
-    const senders = [nginx.pid!, ...findChildren(nginx.pid!)]
+    await nginx.start(join(directory, 'www'))
+    const url = `${nginx.url}/file`
+    const senders = [nginx.pid, ...findChildren(nginx.pid)]
     const sum = () => senders.reduce((total, pid) => total + readCpuSeconds(pid), 0)
     const senderBefore = sum()
     const own = process.cpuUsage()
@@ -54,18 +45,9 @@ export async function measureNginx(kind: 'bare' | 'disk', bytes: number): Promis
       cpuSecondsPerGiB: { sender, receiver, both: sender + receiver },
     }
   } finally {
-    await nginx.stop(3_000)
+    await nginx.stop()
     await rm(directory, { recursive: true, force: true })
   }
-}
-
-function nginxConfig(directory: string, port: number): string {
-  return `daemon off; worker_processes 1; pid ${directory}/pid; user root;
-events {}
-http { access_log off; sendfile on; root ${directory}/www; client_body_temp_path ${directory}/body;
-  proxy_temp_path ${directory}/proxy; fastcgi_temp_path ${directory}/fastcgi; uwsgi_temp_path ${directory}/uwsgi; scgi_temp_path ${directory}/scgi;
-  server { listen 127.0.0.1:${port}; } }
-`
 }
 
 async function writeNoise(path: string, bytes: number): Promise<void> {
