@@ -13,10 +13,13 @@ export interface ClusterOptions {
   readonly upstreams: () => Readonly<Record<string, unknown>>
   /** Command and first arguments that services are started by; this program, or the launcher beside it, unless given. */
   readonly program?: readonly string[]
-  /** More settings for every dfdaemon or for the supernode, as their configuration files have them. */
-  readonly dfdaemonSettings?: Readonly<Record<string, unknown>>
+  /** More settings for each dfdaemon (by number, from 0) or for the supernode, as their configuration files have them. */
+  readonly dfdaemonSettings?: ((host: number) => HostSettings) | undefined
   readonly supernodeSettings?: Readonly<Record<string, unknown>>
 }
+
+/** Settings of a dfdaemon; those under `proxy` are beside its address. */
+export type HostSettings = Readonly<Record<string, unknown>> & { readonly proxy?: object }
 
 export interface ClusterHost {
   readonly name: string
@@ -126,16 +129,17 @@ export class LocalCluster {
     ports: { readonly proxy: number; readonly peer: number; readonly admin: number },
   ): Promise<ClusterHost> {
     const name = `host-${number + 1}`
+    const { proxy, ...more } = this.#options.dfdaemonSettings?.(number) ?? {}
     const settings = {
       name,
       dataDir: join(this.#directory, name),
       supernode: { addresses: [supernodeAddress] },
-      proxy: { address: `127.0.0.1:${ports.proxy}` },
+      proxy: { address: `127.0.0.1:${ports.proxy}`, ...proxy },
       peer: { address: `127.0.0.1:${ports.peer}` },
       admin: { address: `127.0.0.1:${ports.admin}` },
       upstreams: this.#options.upstreams(),
       log: { format: 'json' },
-      ...this.#options.dfdaemonSettings,
+      ...more,
     }
     return {
       name,

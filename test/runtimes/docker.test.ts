@@ -8,6 +8,7 @@ import { assertOnceToPantala } from './source-log.ts'
 
 testRows('docker-mirror')
 testRows('docker-name')
+testRows('docker-proxy')
 
 test('docker pull by digest, and an image that does not exist', async t => {
   const lab = await Lab.start(t, { commands: ['dockerd', 'docker', 'containerd'] })

@@ -2,25 +2,32 @@
 import { removeWithMounts } from '../harness/container-engines.ts'
 import { ImageTool } from '../harness/image-tools.ts'
 import { makeTestDirectory } from '../harness/test-directory.ts'
-import { type Credentials, type Lab, type LabImage, labRegistries } from './lab.ts'
+import { type Credentials, type Lab, type LabImage, labRegistries, ownPort, ownPorts } from './lab.ts'
 import type { Puller, PullerStart } from './puller.ts'
+
+/** `host:port` or `host:port/path` by registry. */
+type MirrorOf = (registry: string) => string
 
 type Command = 'podman' | 'buildah' | 'skopeo'
 
-export function startTool(command: Command): PullerStart {
+/** `port`: each registry has a port of the dfdaemon's for itself, instead of a place in the mirror's path. */
+export function startTool(command: Command, told: 'path' | 'port'): PullerStart {
   return {
     commands: [command],
+    ...(told === 'port' ? { dfdaemonSettings: ownPorts } : {}),
     start: async (lab, host) => {
-      const tool = await makeTool(lab, host, command)
-      return command === 'skopeo' ? makeSkopeo(lab, host, tool) : makeStoring(lab, host, tool)
+      const mirrorOf = (registry: string) =>
+        told === 'port' ? ownPort(host, registry) : `${lab.proxy(host)}/${registry}`
+      const tool = await makeTool(lab, command, mirrorOf)
+      return command === 'skopeo' ? makeSkopeo(tool, mirrorOf) : makeStoring(tool, mirrorOf)
     },
   }
 }
 
-function makeStoring(lab: Lab, host: number, tool: ImageTool): Puller {
+function makeStoring(tool: ImageTool, mirrorOf: MirrorOf): Puller {
   return {
     pull: async (image, credentials) => {
-      await tool.login(loginsFor(lab.proxy(host), image, credentials))
+      await tool.login(loginsFor(mirrorOf, image, credentials))
       await tool.run('pull', '--quiet', image.name)
     },
     held: () => tool.imageIds(),
@@ -29,10 +36,10 @@ function makeStoring(lab: Lab, host: number, tool: ImageTool): Puller {
   }
 }
 
-function makeSkopeo(lab: Lab, host: number, tool: ImageTool): Puller {
+function makeSkopeo(tool: ImageTool, mirrorOf: MirrorOf): Puller {
   return {
     pull: async (image, credentials) => {
-      await tool.login(loginsFor(lab.proxy(host), image, credentials))
+      await tool.login(loginsFor(mirrorOf, image, credentials))
       await tool.copy(image.name, 'copy')
     },
     held: () => tool.digestsOf('copy'),
@@ -43,22 +50,18 @@ function makeSkopeo(lab: Lab, host: number, tool: ImageTool): Puller {
 }
 
 /** A tool that finds every registry of the lab at that host's dfdaemon. */
-async function makeTool(
-  lab: Lab,
-  host: number,
-  command: 'podman' | 'buildah' | 'skopeo',
-): Promise<ImageTool> {
+async function makeTool(lab: Lab, command: Command, mirrorOf: MirrorOf): Promise<ImageTool> {
   const directory = await makeTestDirectory(lab.test, command)
   lab.after(() => removeWithMounts(directory))
   const registries = labRegistries.map(({ name, scheme }) => {
-    return { location: name, insecure: scheme === 'HTTP', mirror: `${lab.proxy(host)}/${name}` }
+    return { location: name, insecure: scheme === 'HTTP', mirror: mirrorOf(name) }
   })
   return ImageTool.make(command, { directory, registries, env: { SSL_CERT_FILE: lab.files.roots } })
 }
 
 /** The library looks credentials up by the name of the mirror for the mirror, and of the registry for the registry. */
-function loginsFor(mirror: string, image: LabImage, credentials: Credentials | undefined) {
+function loginsFor(mirrorOf: MirrorOf, image: LabImage, credentials: Credentials | undefined) {
   if (credentials === undefined) return {}
   const text = `${credentials.user}:${credentials.password}`
-  return { [mirror]: text, [image.registry]: text }
+  return { [mirrorOf(image.registry).split('/', 1)[0]!]: text, [image.registry]: text }
 }

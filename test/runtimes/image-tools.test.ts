@@ -1,6 +1,6 @@
 // podman, buildah and skopeo, which share one library for registries.
 import { testRows } from './rows.ts'
 
-testRows('podman-mirror')
-testRows('buildah-mirror')
-testRows('skopeo-mirror')
+for (const command of ['podman', 'buildah', 'skopeo']) {
+  testRows(`${command}-path`)
+}

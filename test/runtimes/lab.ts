@@ -1,6 +1,6 @@
 // What the runtimes' tests stand on: docker-registry in every kind, a token server, a look-alike of Docker Hub, and a cluster of real processes.
 import type { TestContext } from 'node:test'
-import { type ClusterHost, LocalCluster } from '../../cli/demo/cluster.ts'
+import { type ClusterHost, type HostSettings, LocalCluster } from '../../cli/demo/cluster.ts'
 import { parseMetrics, sumMetric } from '../../cli/demo/metrics-text.ts'
 import { findPlatformImage, type PlatformImage } from '../../cli/demo/oci-layout.ts'
 import { SourceRegistry } from '../../cli/demo/registry.ts'
@@ -41,8 +41,8 @@ export interface LabOptions {
   /** Commands without which there is nothing to test. */
   readonly commands?: readonly string[]
   readonly hosts?: number
-  /** More settings for every dfdaemon. */
-  readonly dfdaemonSettings?: Readonly<Record<string, unknown>>
+  /** More settings for each dfdaemon, by its number. */
+  readonly dfdaemonSettings?: ((host: number) => HostSettings) | undefined
   /** The dfdaemons ask faulty.lab for Docker Hub's images before Docker Hub itself. */
   readonly faultyHub?: boolean
 }
@@ -180,6 +180,18 @@ export const labRegistries: readonly { readonly name: LabHost; readonly scheme: 
   { name: 'token-tls.lab', scheme: 'TLS' },
   { name: 'faulty.lab', scheme: 'HTTP' },
 ]
+
+/** Settings that give each registry of the lab a port of its own. */
+export function ownPorts(host: number): HostSettings {
+  const ports = labRegistries.map(({ name }) => [ownPort(host, name), name])
+  return { proxy: { registries: Object.fromEntries(ports) } }
+}
+
+/** `127.0.0.1:PORT` of a registry's own port: below those that the kernel gives out. */
+export function ownPort(host: number, registry: string): string {
+  const at = labRegistries.findIndex(({ name }) => name === registry)
+  return `127.0.0.1:${20_000 + host * 100 + at}`
+}
 
 interface RegistryKind {
   readonly name: LabHost

@@ -67,6 +67,7 @@ const overTls: Outcome = {
   why: 'containerd speaks TLS to a registry for which no hosts.toml says otherwise.',
 }
 const ownName: Outcome = { from: 'nowhere', why: 'The image is named after the dfdaemon’s address.' }
+const noWayRound: Outcome = { from: 'nowhere', why: 'A proxy has no way round.' }
 const challengeOfAnother =
   'docker, podman, buildah and skopeo learn what to log in with from `GET /v2/`, which names no registry: behind a port of several registries they get the challenge of `upstreams.default`.'
 
@@ -88,6 +89,13 @@ export const ways: readonly Way[] = [
     down: ownName,
     killed: 'goes on after 5 s',
     upOf: outcomes(withChallenge, { from: 'nowhere', why: challengeOfAnother }),
+  },
+  {
+    id: 'docker-proxy',
+    runtime: 'docker',
+    told: '`HTTP_PROXY` and `HTTPS_PROXY`',
+    file: 'docker.test.ts',
+    down: noWayRound,
   },
   {
     id: 'ctr-named',
@@ -113,17 +121,17 @@ export const ways: readonly Way[] = [
     down: fromRegistry,
     killed: 'goes on at the registry',
   },
-  ...['podman', 'buildah', 'skopeo'].map(
-    (command): Way => ({
-      id: `${command}-mirror`,
+  ...['podman', 'buildah', 'skopeo'].flatMap((command): Way[] => [
+    {
+      id: `${command}-path`,
       runtime: command,
       told: 'registries.conf, the registry in the mirror’s path',
       file: 'image-tools.test.ts',
       down: fromRegistry,
       killed: 'fails',
       upOf: outcomes(withChallenge, { from: 'the registry', why: challengeOfAnother }),
-    }),
-  ),
+    },
+  ]),
 ]
 
 /** @throws TypeError for an id that no way has */

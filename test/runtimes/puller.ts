@@ -1,4 +1,5 @@
 // A runtime under test as the rows see it: pulls, says what it holds, forgets it.
+import type { HostSettings } from '../../cli/demo/cluster.ts'
 import type { Credentials, Lab, LabImage } from './lab.ts'
 
 /** A runtime that was told of one host's dfdaemon. */
@@ -17,6 +18,8 @@ export interface Puller {
 export interface PullerStart {
   /** Commands it needs. */
   readonly commands: readonly string[]
+  /** What the dfdaemons must be told for it. */
+  readonly dfdaemonSettings?: (host: number) => HostSettings
   /** Starts one that was told of that host's dfdaemon, and has it stopped after the test. */
   start(lab: Lab, host: number): Promise<Puller>
 }

@@ -11,10 +11,10 @@ import { assertAllToRuntime, assertNoBlob, assertOnceToPantala } from './source-
 
 /** Runs a test for a way, and in it one for each row. */
 export function testRows(id: string): void {
-  const { commands, start } = findPuller(id)
+  const { commands, dfdaemonSettings, start } = findPuller(id)
   const way = findWay(id)
   test(`${way.runtime}, told by ${way.told}`, async t => {
-    const lab = await Lab.start(t, { commands, hosts: 2 })
+    const lab = await Lab.start(t, { commands, dfdaemonSettings, hosts: 2 })
     if (lab === undefined) return
     const puller = await start(lab, 0)
     const images = new Map<Row, LabImage>()

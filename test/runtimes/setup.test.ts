@@ -125,7 +125,7 @@ test('dockerd pulls from any registry through the proxy, trusting Pantala’s au
   const registries = [tls, { name: 'token-tls.lab' }] as const
   const lab = await Lab.start(t, {
     commands: ['dockerd', 'docker', 'containerd'],
-    dfdaemonSettings: { intercept: { hosts: registries.map(({ name }) => name) } },
+    dfdaemonSettings: () => ({ intercept: { hosts: registries.map(({ name }) => name) } }),
   })
   if (lab === undefined) return
   const { proxyUrl, dataDir } = lab.host()

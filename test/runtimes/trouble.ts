@@ -15,10 +15,14 @@ const layerBytes = [2_000, MiB, 9 * MiB + 1_000]
 
 /** Runs a test for a way, and in it one for each kind of trouble. */
 export function testTrouble(id: string): void {
-  const { commands, start } = findPuller(id)
+  const { commands, dfdaemonSettings, start } = findPuller(id)
   const way = findWay(id)
   test(`${way.runtime}, told by ${way.told}: trouble`, async t => {
-    const lab = await Lab.start(t, { commands, faultyHub: id === 'docker-mirror' })
+    const lab = await Lab.start(t, {
+      commands,
+      dfdaemonSettings,
+      faultyHub: id === 'docker-mirror',
+    })
     if (lab === undefined) return
     const puller = await start(lab, 0)
     await t.test('the registry sends a wrong byte', () => tryWrongByte(lab, puller, way))
