@@ -32,6 +32,7 @@ import { RequestDesk } from './proxy/request-desk.ts'
 import { ProxyServer } from './proxy/server.ts'
 import { hotBlobs, listHoldings } from './scheduler/holdings.ts'
 import { Libp2pSchedulerClient } from './scheduler/libp2p-client.ts'
+import { SupernodeSet } from './scheduler/supernode-set.ts'
 import { BufferPool } from './session/buffer-pool.ts'
 import { SessionTable } from './session/session-table.ts'
 import { DiskStore } from './store/disk-store.ts'
@@ -45,6 +46,9 @@ const SEND_BUFFER_BYTES_MAX = 16 * 1024 * 1024
 const SESSIONS_MAX = 256
 const SESSION_LINGER_MS = 10_000
 const MANIFEST_CACHE_BYTES_MAX = 256 * 1024 * 1024
+
+/** A supernode that owes an answer and sends nothing for this long is passed over for the next, in ms. */
+const SUPERNODE_SILENT_MS = 1000
 
 /** How long it may take to show this host's ticket to one that is to be asked through the DHT, in ms. */
 const GREET_MS = 3000
@@ -144,26 +148,16 @@ async function startParts({ config, components, node, secret, stack }: StartCont
     },
     { self: hostId, file: join(config.dataDir, 'welcome.json') },
   )
-  const scheduler = new Libp2pSchedulerClient(
-    { libp2p: node, clock, logger },
-    {
-      supernodes: config.supernode.addresses,
-      secret,
-      host: {
-        name: config.name ?? hostname(),
-        zone: config.zone,
-        seed: config.seed,
-        uploadSlots: config.upload.slots,
-        version,
-        addresses,
-      },
-      holdings: () => listHoldings(store),
-      load: () => ({ slotsBusy: uploads.slotsBusy, storeBytes: store.bytes }),
-      ticket: discovery.kept.ticket,
-      onWelcome: welcome => discovery.onWelcome(welcome),
-      onAway: () => discovery.onAway(),
-    },
-  )
+  const scheduler = makeSupernodeSet(config, {
+    node,
+    clock,
+    logger,
+    secret,
+    store,
+    uploads,
+    discovery,
+    addresses,
+  })
   const pieces = new PeerFetcher({ node, clock, logger, ticket: () => scheduler.ticket })
   const source = new RegistrySource({ client: registry, clock, logger }, config.source)
   const pool = new BufferPool({ clock }, { bytesMax: PIECE_BUFFER_BYTES_MAX })
@@ -306,9 +300,55 @@ function makeDoor(config: DfdaemonConfig, clock: Clock): (host: HostId, ticket: 
   return (host, ticket) => gate.admits(host, ticket)
 }
 
+/** One client for each supernode, however many addresses it has; together they are one to the rest. */
+function makeSupernodeSet(
+  config: DfdaemonConfig,
+  parts: {
+    readonly node: HostNode
+    readonly clock: Clock
+    readonly logger: Logger
+    readonly secret: string | undefined
+    readonly store: DiskStore
+    readonly uploads: PieceServer
+    readonly discovery: Discovery
+    addresses(): string[]
+  },
+): SupernodeSet {
+  const { node, clock, logger, secret, store, uploads, discovery, addresses } = parts
+  const byId = Map.groupBy(config.supernode.addresses, address => peerIdOf(address) ?? address)
+  const members = [...byId].map(([id, supernodes]) => {
+    const client = new Libp2pSchedulerClient(
+      { libp2p: node, clock, logger },
+      {
+        supernodes,
+        ...(secret === undefined ? {} : { secret }),
+        host: {
+          name: config.name ?? hostname(),
+          zone: config.zone,
+          seed: config.seed,
+          uploadSlots: config.upload.slots,
+          version,
+          addresses,
+        },
+        holdings: () => listHoldings(store),
+        load: () => ({ slotsBusy: uploads.slotsBusy, storeBytes: store.bytes }),
+        ticket: discovery.kept.ticket,
+        onWelcome: welcome => discovery.onWelcome(welcome),
+        onAway: () => {
+          if (members.every(([, member]) => !member.connected)) discovery.onAway()
+        },
+        // With another to turn to, one that hangs is not waited for.
+        silentMs: byId.size > 1 ? SUPERNODE_SILENT_MS : undefined,
+      },
+    )
+    return [id, client] as const
+  })
+  return new SupernodeSet(new Map(members))
+}
+
 /** Waits for the first welcome, but no longer than FIRST_WELCOME_MS: a supernode that is away keeps nobody from starting, a wrong one does. */
 async function startScheduler(
-  scheduler: Libp2pSchedulerClient,
+  scheduler: SupernodeSet,
   config: DfdaemonConfig,
   clock: Clock,
   logger: Logger,

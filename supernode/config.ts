@@ -14,6 +14,7 @@ export interface SupernodeConfig extends SharedConfig {
   readonly peer: { readonly address: string; readonly announce: readonly string[] }
   readonly seed: { readonly enabled: boolean; readonly peerAddress: string; readonly quotaBytes: number }
   readonly host: { readonly expireMs: number }
+  readonly supernodes: readonly string[]
   readonly source: SharedConfig['source'] & { readonly budgetRatio: number }
 }
 
@@ -52,6 +53,13 @@ export const supernodeOptions: readonly Option[] = [
     kind: 'duration',
     preset: '15s',
     doc: 'A host that says nothing for this long is forgotten.',
+  },
+  {
+    key: 'supernodes',
+    kind: 'list',
+    preset: [],
+    doc: 'Multiaddrs of the cluster’s other supernodes, each ending in /p2p/<PeerId>: its own seed serves them, too.',
+    check: (value: readonly string[]) => checkMultiaddrs(value, { peerId: true }),
   },
   {
     key: 'source.budgetRatio',

@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Libp2p } from '@libp2p/interface'
+import { peerIdFromPrivateKey } from '@libp2p/peer-id'
 import { type Clock, systemClock } from '../shared/clock.ts'
 import { readClusterSecret } from '../shared/config/cluster-secret.ts'
 import { parseAddress } from '../shared/config/option.ts'
@@ -13,7 +14,7 @@ import { createTicketIssuer } from '../shared/protocol/admission.ts'
 import type { HostId } from '../shared/protocol/messages.ts'
 import { RegistryClient } from '../shared/source/registry-client.ts'
 import type { SourceClient } from '../shared/source/source-client.ts'
-import { toTcpMultiaddr, withPeerId } from '../shared/transport/addresses.ts'
+import { peerIdOf, toTcpMultiaddr, withPeerId } from '../shared/transport/addresses.ts'
 import { loadIdentity } from '../shared/transport/identity.ts'
 import { createNode } from '../shared/transport/node.ts'
 import type { SupernodeConfig } from './config.ts'
@@ -84,7 +85,18 @@ export async function startSupernode(
   )
   const notReady = () => (config.seed.enabled && state.seeds.size === 0 ? ['the seed is not connected'] : [])
   const api = new ApiServer(
-    { state, scheduler, relayCounts: relay.counts, registry: metrics.registry, clock, notReady },
+    {
+      state,
+      scheduler,
+      relayCounts: relay.counts,
+      registry: metrics.registry,
+      clock,
+      supernodes: [
+        peerIdFromPrivateKey(privateKey).toString(),
+        ...config.supernodes.map(address => peerIdOf(address)).filter(id => id !== undefined),
+      ],
+      notReady,
+    },
     config.api,
   )
   metrics.watch({ hosts: () => state.hosts.size, tasks: () => state.tasks.size })

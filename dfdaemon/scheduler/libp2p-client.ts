@@ -5,7 +5,7 @@ import type { Digest } from '../../shared/digest.ts'
 import { isPantalaError, PantalaError, toPantalaError } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/logger.ts'
 import { pieceCount, pieceSizeFor } from '../../shared/piece.ts'
-import { clipDetail, DIGESTS_PER_MESSAGE_MAX } from '../../shared/protocol/limits.ts'
+import { DIGESTS_PER_MESSAGE_MAX } from '../../shared/protocol/limits.ts'
 import type {
   Finish,
   Grant,
@@ -21,6 +21,7 @@ import type {
   Welcome,
 } from '../../shared/protocol/messages.ts'
 import { makeAnnounces } from './announcer.ts'
+import { makeGrantFailed } from './grant-failed.ts'
 import { PendingRequests } from './pending-requests.ts'
 import { delay, reconnectDelayMs } from './reconnect.ts'
 import { fitsRequest } from './registered-check.ts'
@@ -57,6 +58,8 @@ export interface SchedulerClientInit {
   holdings(): Iterable<Holding>
   /** Upload slots in use and bytes stored, for the heartbeat. */
   load(): { slotsBusy: number; storeBytes: number }
+  /** With something awaited, a supernode that sends no byte for this long is lost, in ms; unset: only its heartbeats count. */
+  readonly silentMs?: number | undefined
   /** A ticket kept from an earlier run, for the time until the first welcome. */
   readonly ticket?: Uint8Array | undefined
   /** Hears of every welcome. */
@@ -113,12 +116,6 @@ export class Libp2pSchedulerClient implements SchedulerClient {
   }
 
   start(): void {
-    if (this.#init.supernodes.length === 0) {
-      this.#firstAttempt.reject(
-        new PantalaError('SUPERNODE_AWAY', { detail: 'no supernode address is configured' }),
-      )
-      return
-    }
     this.#waitUntil = this.#components.clock.monotonic() + CONNECT_WAIT_MS
     void this.#connectUntilWelcomed(0)
   }
@@ -172,14 +169,16 @@ export class Libp2pSchedulerClient implements SchedulerClient {
   }
 
   grantFailed(digest: Digest, runs: readonly PieceRun[], error: Error): void {
-    const { code, detail } = toPantalaError(error, 'SOURCE_AWAY')
-    // Errors of the source carry the status in their detail; 0 says that it is not known here.
-    const status = Number(/\b([1-5]\d\d)\b/.exec(detail ?? '')?.[1] ?? 0)
-    this.#tell({ type: 'grant-failed', digest, runs, code, status, detail: clipDetail(detail ?? '') })
+    this.#tell(makeGrantFailed(digest, runs, error))
   }
 
   digestMismatch(digest: Digest): void {
     this.#tell({ type: 'digest-mismatch', digest })
+  }
+
+  /** Dropped while the supernode is away: all is announced when it is back. */
+  announce(holdings: readonly Holding[]): void {
+    this.#tell({ type: 'announce', holdings, last: true })
   }
 
   evicted(digests: readonly Digest[]): void {
@@ -216,6 +215,7 @@ export class Libp2pSchedulerClient implements SchedulerClient {
     const stream = this.#stream
     if (stream === undefined) throw new PantalaError('SUPERNODE_AWAY')
     this.#flushReports()
+    if (this.#init.silentMs !== undefined) stream.expectByte(this.#init.silentMs)
     return this.#pending.ask(id => stream.send(make(id)), timeoutMs, signal)
   }
 

@@ -52,6 +52,7 @@ export class SupernodeStream {
   readonly #welcomed = Promise.withResolvers<Welcome>()
   #frames: FrameStream | undefined
   #heartbeat: Timer | undefined
+  #expecting: Timer | undefined
   #heardAt = 0
   #isWelcome = false
 
@@ -111,9 +112,27 @@ export class SupernodeStream {
     return this.#frames?.send(encodeMessage(message)) ?? false
   }
 
+  /** Something is awaited: half-way a heartbeat asks for a sign of life, and without any byte the stream is lost after `silentMs`. */
+  expectByte(silentMs: number): void {
+    if (this.#expecting !== undefined) return
+    const since = this.#clock.monotonic()
+    const check = (next: () => void): Timer =>
+      this.#clock.after(silentMs / 2, () => {
+        this.#expecting = undefined
+        if (this.#heardAt < since && this.#isWelcome) next()
+      })
+    this.#expecting = check(() => {
+      this.send({ type: 'heartbeat', ...this.#facts.load() })
+      this.#expecting = check(() =>
+        this.#frames?.abort(new PantalaError('SUPERNODE_AWAY', { detail: `no byte for ${silentMs} ms` })),
+      )
+    })
+  }
+
   async close(timeoutMs: number): Promise<void> {
     this.#isWelcome = false
     this.#heartbeat?.cancel()
+    this.#expecting?.cancel()
     await this.#frames?.close(timeoutMs)
   }
 
@@ -140,6 +159,7 @@ export class SupernodeStream {
 
   #onClose(error: Error | undefined): void {
     this.#heartbeat?.cancel()
+    this.#expecting?.cancel()
     const reason = toPantalaError(error ?? new Error('the stream ended'), 'SUPERNODE_AWAY')
     this.#welcomed.promise.catch(() => {})
     this.#welcomed.reject(reason)

@@ -47,6 +47,7 @@ export const taskSchema = object(
     pieces: whole,
     hashed: { ...whole, description: 'Pieces whose hash is known.' },
     available: { ...whole, description: 'Pieces that some live host can give.' },
+    owner: { ...text, description: 'PeerId of the supernode that owns it.' },
     registry: text,
     repository: text,
     wanting: { ...whole, description: 'Hosts pulling it.' },
@@ -58,7 +59,7 @@ export const taskSchema = object(
       items: object({ host: text, pieces: { ...whole, description: 'Granted and not landed.' } }),
     },
   },
-  ['registry', 'repository'],
+  ['registry', 'repository', 'owner'],
 )
 
 export const hostsPage = object({ hosts: { type: 'array', items: hostSchema }, next: text }, ['next'])
@@ -76,6 +77,11 @@ export const statsSchema = object({
   hashConflicts: whole,
   sourceBytes: { ...whole, description: 'Blob bytes hosts fetched from sources, since start.' },
   peerBytes: { ...whole, description: 'Blob bytes hosts got from each other, since start.' },
+  supernodes: {
+    type: 'array',
+    items: object({ id: text, self: flag, activeTasks: whole }),
+    description: 'All supernodes of the cluster, with the tasks known here that each owns.',
+  },
   relay: object({ sourceRequests: whole, hits: whole, stale: whole }),
 })
 

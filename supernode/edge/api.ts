@@ -6,6 +6,7 @@ import type { Clock } from '../../shared/clock.ts'
 import { parseAddress } from '../../shared/config/option.ts'
 import { isPantalaError, PantalaError } from '../../shared/errors.ts'
 import { baseUrlOf, explainListenFailure } from '../../shared/http-face.ts'
+import type { HostId } from '../../shared/protocol/messages.ts'
 import { version } from '../../shared/version.ts'
 import type { Scheduler } from '../scheduler.ts'
 import type { ClusterState } from '../state/cluster-state.ts'
@@ -20,6 +21,7 @@ import {
   statsSchema,
   tasksPage,
 } from './api-schemas.ts'
+import { countOwned, ownerOf } from './ownership.ts'
 import type { RelayCounts } from './relay.ts'
 
 export interface ApiComponents {
@@ -28,6 +30,8 @@ export interface ApiComponents {
   readonly relayCounts?: RelayCounts
   readonly registry?: Registry
   readonly clock: Clock
+  /** PeerIds of all supernodes of the cluster, this one first. */
+  readonly supernodes: readonly HostId[]
   /** Why the supernode is not ready; empty: it is. */
   readonly notReady: () => readonly string[]
 }
@@ -100,7 +104,7 @@ export class ApiServer {
   }
 
   #addRoutes(routes: FastifyInstance): void {
-    const { state, scheduler, relayCounts, registry, clock, notReady } = this.#components
+    const { state, scheduler, relayCounts, registry, clock, notReady, supernodes } = this.#components
     const answers = (schema: object) => ({ 200: schema, '4xx': errorSchema })
     routes.get('/healthz', { schema: { response: answers(healthSchema) } }, () => ({ ok: true }))
     routes.get(
@@ -130,7 +134,10 @@ export class ApiServer {
       { schema: { querystring: pageQuery, response: answers(tasksPage) } },
       ({ query }) => {
         const { rows, next } = takePage(state.tasks, query)
-        return { tasks: rows.map(describeTask), next }
+        return {
+          tasks: rows.map(task => ({ ...describeTask(task), owner: ownerOf(task.digest, supernodes) })),
+          next,
+        }
       },
     )
     routes.get('/api/v1/stats', { schema: { response: answers(statsSchema) } }, () => ({
@@ -139,6 +146,7 @@ export class ApiServer {
       tasks: state.tasks.size,
       activeTasks: state.active.size,
       ...scheduler.counts,
+      supernodes: countOwned(state.active, supernodes, supernodes[0]!),
       relay: relayCounts ?? { sourceRequests: 0, hits: 0, stale: 0 },
     }))
   }

@@ -4,7 +4,15 @@ import { Libp2pSchedulerClient } from '../../dfdaemon/scheduler/libp2p-client.ts
 import type { TaskListener } from '../../dfdaemon/scheduler/scheduler-client.ts'
 import { systemClock } from '../../shared/clock.ts'
 import { createTicketIssuer } from '../../shared/protocol/admission.ts'
-import type { Candidate, Holding, HostId, Registered } from '../../shared/protocol/messages.ts'
+import { decodeHostMessage, encodeMessage } from '../../shared/protocol/codec.ts'
+import { FrameStream } from '../../shared/protocol/framing.ts'
+import {
+  type Candidate,
+  type Holding,
+  type HostId,
+  type Registered,
+  SCHEDULE_PROTOCOL,
+} from '../../shared/protocol/messages.ts'
 import type { SourceClient } from '../../shared/source/source-client.ts'
 import { generateIdentity } from '../../shared/transport/identity.ts'
 import { createNode } from '../../shared/transport/node.ts'
@@ -100,11 +108,36 @@ export async function startScheduleEdge(init: NetInit = {}) {
   }
 }
 
+/** A supernode that welcomes everyone and then says nothing more, as one that hangs. */
+export async function startHangingEdge() {
+  const libp2p = await createNode({ privateKey: await generateIdentity(), listen })
+  const heard: string[] = []
+  await libp2p.handle(SCHEDULE_PROTOCOL, stream => {
+    const frames = new FrameStream(
+      stream,
+      { frameBytesMax: 1024 * 1024, sendQueueBytesMax: 1024 * 1024 },
+      {
+        onFrame: frame => {
+          const { type } = decodeHostMessage(frame)
+          heard.push(type)
+          if (type !== 'hello') return
+          const welcome = { ticket: Uint8Array.of(1), ticketMs: 1e6, heartbeatMs: 60_000 }
+          frames.send(encodeMessage({ type: 'welcome', ...welcome }))
+        },
+        onClose() {},
+      },
+    )
+  })
+  const id = libp2p.peerId.toString()
+  return { id, heard, address: `${libp2p.getMultiaddrs()[0]!}`, stop: () => libp2p.stop() }
+}
+
 export interface TestHostInit {
   readonly seed?: boolean
   readonly secret?: string
   readonly supernodes: readonly string[]
   readonly holdings?: () => Iterable<Holding>
+  readonly silentMs?: number
 }
 
 /** Starts a host's node and its scheduler client; does not wait for the welcome. */
@@ -114,6 +147,7 @@ export async function startTestHost(init: TestHostInit) {
     { libp2p, clock: systemClock, logger: quietLogger },
     {
       supernodes: init.supernodes,
+      silentMs: init.silentMs,
       secret: init.secret,
       host: {
         name: 'test',

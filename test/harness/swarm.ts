@@ -17,6 +17,8 @@ import { type Settings, settingsToFlags, startHost, startSupernodeWith } from '.
 
 export interface SwarmOptions {
   readonly hosts?: number
+  /** Supernodes that all hosts know; 1 unless given. */
+  readonly supernodes?: number
   /** `inside` (default): a seed in this process; `process`: one that can be killed as by kill -9; `none`: no seed at all. */
   readonly seed?: 'inside' | 'process' | 'none'
   /** The image served as `swarm/app:v1`; a small one of several layers unless given. */
@@ -60,9 +62,9 @@ export class Swarm {
   readonly hosts: SwarmHost[] = []
   readonly #options: SwarmOptions
   #directory = ''
-  #supernode: Supernode | undefined
-  #supernodePort = 0
-  #supernodeAddresses: readonly string[] = []
+  readonly #supernodes: (Supernode | undefined)[] = []
+  /** By supernode; kept over its stops. */
+  readonly #supernodeAddresses: (readonly string[])[] = []
   #seedProcess: ServiceProcess | undefined
   #seed: Dfdaemon | undefined
   layout!: OciLayout
@@ -91,7 +93,7 @@ export class Swarm {
     })
     await this.source.start()
     this.source.addImage(repository, this.layout)
-    await this.startSupernode()
+    for (let place = 0; place < (this.#options.supernodes ?? 1); place++) await this.startSupernode(place)
     await this.#startSeed()
     await Promise.all(Array.from({ length: this.#options.hosts ?? 2 }, () => this.addHost()))
     this.hosts.sort((a, b) => a.number - b.number)
@@ -104,25 +106,31 @@ export class Swarm {
   }
 
   get supernode(): Supernode {
-    return this.#supernode!
+    return this.supernodeAt(0)
   }
 
-  /** Starts the supernode, again at the same port and with the same data if it ran before. */
-  async startSupernode(): Promise<void> {
+  supernodeAt(place: number): Supernode {
+    return this.#supernodes[place]!
+  }
+
+  /** Starts a supernode, again at the same port and with the same data if it ran before. */
+  async startSupernode(place = 0): Promise<void> {
     const own: Settings = { 'seed.enabled': 'false', 'api.address': '127.0.0.1:0' }
-    const settings = { ...this.#common('supernode'), ...own, ...this.#options.supernode }
-    const address = `127.0.0.1:${this.#supernodePort}`
-    this.#supernode = await startSupernodeWith(
-      { ...settings, 'peer.address': address },
-      this.log.logger('supernode'),
+    const part = place === 0 ? 'supernode' : `supernode-${place}`
+    const settings = { ...this.#common(part), ...own, ...this.#options.supernode }
+    const port = /\/tcp\/(\d+)/.exec(this.#supernodeAddresses[place]?.[0] ?? '')?.[1] ?? 0
+    const supernode = await startSupernodeWith(
+      { ...settings, 'peer.address': `127.0.0.1:${port}` },
+      this.log.logger(part),
     )
-    this.#supernodeAddresses = this.#supernode.addresses
-    this.#supernodePort = Number(/\/tcp\/(\d+)/.exec(this.#supernode.addresses[0]!)![1])
+    this.#supernodes[place] = supernode
+    this.#supernodeAddresses[place] = supernode.addresses
   }
 
-  async stopSupernode(): Promise<void> {
-    await this.#supernode?.stop()
-    this.#supernode = undefined
+  async stopSupernode(place = 0): Promise<void> {
+    const supernode = this.#supernodes[place]
+    this.#supernodes[place] = undefined
+    await supernode?.stop()
   }
 
   /** Adds a host to the swarm and starts it. */
@@ -228,7 +236,7 @@ export class Swarm {
   async stop(): Promise<void> {
     await Promise.allSettled(this.hosts.map(host => host.daemon?.stop()))
     await this.killSeed().catch(() => {})
-    await this.stopSupernode().catch(() => {})
+    for (const place of this.#supernodes.keys()) await this.stopSupernode(place).catch(() => {})
     await this.source.stop().catch(() => {})
     if (this.#directory !== '') await rm(this.#directory, { recursive: true, force: true, maxRetries: 3 })
   }
@@ -247,7 +255,7 @@ export class Swarm {
   #hostSettings(part: string): Settings {
     return {
       ...this.#common(part),
-      'supernode.addresses': this.#supernodeAddresses.join(','),
+      'supernode.addresses': this.#supernodeAddresses.flat().join(','),
       'proxy.address': '127.0.0.1:0',
       'admin.address': '127.0.0.1:0',
       'store.minFreeBytes': '0',

@@ -4,7 +4,7 @@ import { open, readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { findPlatformImage } from '../../cli/demo/oci-layout.ts'
-import { Swarm } from '../harness/swarm.ts'
+import { eventually, Swarm } from '../harness/swarm.ts'
 
 const MiB = 1024 * 1024
 
@@ -33,6 +33,9 @@ test('a parent with a corrupt disk is rejected and left; the pull succeeds', asy
   const image = findPlatformImage(swarm.layout, 'v1', 'amd64')!
   await swarm.pull(swarm.hosts[0]!)
   await swarm.killSeed()
+  // The last bytes went out before the blobs took their final place.
+  const partial = join(swarm.hosts[0]!.dataDir, 'store/partial')
+  await eventually('all is committed', async () => (await readdir(partial)).length === 0)
   assert.ok((await corruptFiles(swarm.hosts[0]!.dataDir)) >= 6)
   const child = await swarm.addHost()
   await swarm.waitUntilAdmitted()

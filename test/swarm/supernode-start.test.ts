@@ -27,6 +27,7 @@ async function makeConfig(t: TestContext, changes: Partial<SupernodeConfig> = {}
     upstreams: { default: 'docker.io', registries: {}, allow: ['*'] },
     manifest: { tagFreshMs: 5000 },
     host: { expireMs: 15_000 },
+    supernodes: [],
     source: { budgetRatio: 1.6, stallTimeoutMs: 10_000 },
     shutdown: { graceMs: 1000 },
     log: { level: 'info', format: 'json' },

@@ -85,6 +85,7 @@ test('the secret goes by environment; the file is the owner’s alone', async t 
     peer: { address: '0.0.0.0:8001', announce: ['/ip4/192.0.2.1/tcp/8001'] },
     seed: { enabled: true, peerAddress: '0.0.0.0:8003', quotaBytes: 1000 },
     source: { budgetRatio: 1.6, stallTimeoutMs: 10_000 },
+    supernodes: ['/ip4/127.0.0.2/tcp/8001/p2p/Y'],
     upstreams: { default: 'docker.io', registries: {}, allow: ['*'], proxy: 'http://u:hush@p.corp' },
   } as unknown as SupernodeConfig
   const setting = { supernodeAddress: '/ip4/127.0.0.1/tcp/8001/p2p/X', secret: 'hush' }
@@ -98,4 +99,8 @@ test('the secret goes by environment; the file is the owner’s alone', async t 
   const text = await readFile(file, 'utf8')
   assert.equal(text.includes('hush'), false)
   assert.deepEqual(JSON.parse(text).peer.announce, ['/ip4/192.0.2.1/tcp/8003'])
+  assert.deepEqual(JSON.parse(text).supernode.addresses, [
+    '/ip4/127.0.0.1/tcp/8001/p2p/X',
+    '/ip4/127.0.0.2/tcp/8001/p2p/Y',
+  ])
 })
