@@ -92,9 +92,16 @@ export class ReaderSeats {
     let index = 0
     const seat: Seat = {
       moveTo: piece => {
-        if (!this.#seats.has(seat) || this.#needs.get(seat)?.[0] === piece) return
+        const needs = this.#needs.get(seat) ?? []
+        if (!this.#seats.has(seat) || needs[0] === piece) return
         if (spans === undefined) {
           this.#need(seat, [piece])
+          return
+        }
+        // Looking further only now and then makes few large wishes of what would be many of one piece.
+        const left = needs.slice(Math.max(0, needs.indexOf(piece)))
+        if (left[0] === piece && left.length > this.#aheadMax / 2) {
+          this.#need(seat, left)
           return
         }
         const found = spans.findIndex(

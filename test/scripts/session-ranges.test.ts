@@ -1,6 +1,7 @@
 // Sessions and readers of ranges: their pieces first, only they where the rest is not wanted, and nothing left behind when they go.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { digestOf } from '../../shared/digest.ts'
 import { isPantalaError, PantalaError } from '../../shared/errors.ts'
 import { sendAll, setStage, until } from './session-harness.ts'
 
@@ -310,6 +311,35 @@ test('ranges take the room of their pieces only; a reader of the whole, for whom
   assert.equal(stage.registry.bytesSent, size)
   await readRange(stage, 5 * MiB, MiB)
   assert.equal(stage.counted.peer, 3 * MiB, 'what was held stays')
+})
+
+test('a blob that proves wrong after a range of it was read is dropped and told of', async () => {
+  const stage = setStage({
+    size,
+    prefetch: true,
+    lingerMs: 50,
+    digest: digestOf(Buffer.from('something else')),
+  })
+  stage.scheduler.connected = false
+  await readRange(stage, 9 * MiB, 10)
+  await until(() => stage.table.size === 0)
+  assert.equal(stage.store.stat(stage.digest), undefined)
+  assert.deepEqual(stage.counted.rejected, ['digest'])
+})
+
+test('who resumes a pull does not get the last byte of a wrong blob', async () => {
+  const stage = setStage({ size, digest: digestOf(Buffer.from('something else')) })
+  stage.scheduler.connected = false
+  await readRange(stage, 0, 20 * MiB)
+  let got = 0
+  const open = await stage.open(undefined, [{ offset: 20 * MiB, length: size - 20 * MiB }])
+  const take = async (chunk: Uint8Array) => {
+    got += chunk.byteLength
+  }
+  const sending = open.send(20 * MiB, size - 20 * MiB, take, AbortSignal.timeout(10_000))
+  await assert.rejects(sending, error => isPantalaError(error, 'SOURCE_DIGEST_MISMATCH'))
+  open.close()
+  assert.ok(got < size - 20 * MiB)
 })
 
 test('a grant for which there is no place is given back', async () => {

@@ -46,6 +46,18 @@ test('a reader of ranges needs what lies 16 MiB ahead of it, in the order in whi
   assert.deepEqual(pieces(), [6, 7], 'it never reads that')
 })
 
+test('a reader looks further when half of what it saw is left', () => {
+  const { seats, pieces } = makeSeats(MiB)
+  const seat = seats.take([{ first: 0, last: 99 }])
+  const seen: number[] = []
+  for (let piece = 0; piece <= 24; piece++) {
+    seat.moveTo(piece)
+    if (seen.at(-1) !== pieces().at(-1)) seen.push(pieces().at(-1)!)
+    assert.equal(pieces()[0], piece)
+  }
+  assert.deepEqual(seen, [15, 23, 31, 39])
+})
+
 test('the same piece in several ranges is needed once', () => {
   const { seats, pieces } = makeSeats()
   seats.take([
