@@ -21,6 +21,7 @@ export interface DfdaemonConfig extends SharedConfig {
     readonly stalledSendMs: number
     readonly prefetch: boolean
     readonly forward: readonly string[]
+    readonly tls: { readonly certFile: string | undefined; readonly keyFile: string | undefined }
     readonly writes: boolean
   }
   readonly intercept: { readonly hosts: readonly string[] }
@@ -78,6 +79,12 @@ export const dfdaemonOptions: readonly Option[] = [
     preset: true,
     doc: 'Passes pushes and deletions on to the registry, under the caller’s own credentials. Off: they get 405.',
   },
+  {
+    key: 'proxy.tls.certFile',
+    kind: 'string',
+    doc: 'PEM file of a certificate, with its chain: the proxy then speaks TLS only (HTTP/1.1 and HTTP/2), and is no HTTP(S) proxy. Read again when it changes.',
+  },
+  { key: 'proxy.tls.keyFile', kind: 'string', doc: 'PEM file of the key of that certificate.' },
   {
     key: 'proxy.forward',
     kind: 'list',

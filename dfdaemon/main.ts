@@ -30,6 +30,7 @@ import { DfdaemonMetrics } from './metrics.ts'
 import { refuseOpenProxy } from './proxy/open-proxy.ts'
 import { RequestDesk } from './proxy/request-desk.ts'
 import { ProxyServer } from './proxy/server.ts'
+import { readTlsOptions } from './proxy/tls-port.ts'
 import { hotBlobs, listHoldings } from './scheduler/holdings.ts'
 import { Libp2pSchedulerClient } from './scheduler/libp2p-client.ts'
 import { SupernodeSet } from './scheduler/supernode-set.ts'
@@ -204,7 +205,11 @@ async function startParts({ config, components, node, secret, stack }: StartCont
   )
   const proxy = new ProxyServer(
     { desk, forwardProxy: interceptor },
-    { ...proxyAddress, face: { registry: config.upstreams.default, isFixed: false } },
+    {
+      ...proxyAddress,
+      tls: readTlsOptions(config.proxy.tls, { logger, clock }),
+      face: { registry: config.upstreams.default, isFixed: false },
+    },
   )
   let started = false
   const admin = new AdminServer(

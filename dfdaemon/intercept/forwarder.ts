@@ -87,6 +87,8 @@ export class Forwarder {
     try {
       if (this.#running > FORWARDS_MAX)
         throw new PantalaError('OVERLOADED', { detail: `${FORWARDS_MAX} requests are being forwarded` })
+      // The client waits for leave to send its body; what the host says to that can't be waited for.
+      if (request.headers.expect !== undefined) response.writeContinue()
       const answer = await this.#send(request, destination, gone.signal)
       response.writeHead(answer.statusCode, passBackHeaders(answer.headers))
       await passStream(answer.body, response, {

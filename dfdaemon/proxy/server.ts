@@ -1,15 +1,31 @@
 // One listener of the registry that runtimes pull from: takes connections, and gives each request to the desk with the face it came by.
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import type { Socket } from 'node:net'
-import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify'
+import type { AddressInfo, Socket } from 'node:net'
+import { type FastifyReply, type FastifyRequest, fastify } from 'fastify'
+import { isPantalaError } from '../../shared/errors.ts'
 import { baseUrlOf, explainListenFailure } from '../../shared/http-face.ts'
 import type { Face, ForwardProxy } from './proxy-context.ts'
 import { PATH_CHARS_MAX, type RequestDesk } from './request-desk.ts'
+import { TlsPort, type TlsPortInit } from './tls-port.ts'
 
 export interface ProxyInit {
   readonly host: string
   readonly port: number
   readonly face: Face
+  /** TLS instead of plain HTTP. */
+  readonly tls?: TlsPortInit | undefined
+}
+
+type TakeRequest = (request: IncomingMessage, response: ServerResponse) => void
+
+/** A port, whatever is spoken there. */
+interface OpenPort {
+  address(): AddressInfo | string | null
+  /** @throws the error of listening, or PantalaError */
+  listen(host: string, port: number): Promise<void>
+  stopListening(): void
+  /** Cuts what is open. */
+  close(): Promise<void>
 }
 
 /** Time a client has for its request headers, in ms, and their size in bytes. */
@@ -21,72 +37,41 @@ export class ProxyServer {
   readonly #desk: RequestDesk
   readonly #forwardProxy: ForwardProxy | undefined
   readonly #init: ProxyInit
-  readonly #server: FastifyInstance
+  readonly #port: OpenPort
 
-  /** `forwardProxy`: takes what is for an HTTP proxy; without it such requests are refused. */
+  /** `forwardProxy`: takes what is for an HTTP proxy; without it such requests are refused. It is not offered over TLS. */
   constructor(
     components: { readonly desk: RequestDesk; readonly forwardProxy?: ForwardProxy },
     init: ProxyInit,
   ) {
-    this.#desk = components.desk
-    this.#init = init
-    const { forwardProxy } = components
+    const { desk, forwardProxy } = components
+    this.#desk = desk
     this.#forwardProxy = forwardProxy
-    const serve = (request: IncomingMessage, response: ServerResponse): void => {
-      if (forwardProxy !== undefined && isAbsolute(request)) forwardProxy.forward(request, response)
-      else void this.#desk.serve(request, response, init.face)
-    }
-    const take = (request: FastifyRequest, reply: FastifyReply): void => {
-      reply.hijack()
-      serve(request.raw, reply.raw)
-    }
-    this.#server = fastify({
-      logger: false,
-      // What the framework itself objects to (escapes in the path) is refused in the registry's own words, too.
-      frameworkErrors: (_error, request, reply) => take(request, reply),
-      routerOptions: { maxParamLength: PATH_CHARS_MAX },
-      bodyLimit: 1,
-      requestTimeout: 0,
-      keepAliveTimeout: KEEP_ALIVE_MS,
-      forceCloseConnections: true,
-      return503OnClosing: false,
-      http: { maxHeaderSize: HEADER_BYTES_MAX, headersTimeout: REQUEST_HEADERS_MS, noDelay: true },
-      // A TLS ClientHello, or any other nonsense, is refused at once: docker and podman try TLS first and wait for the refusal.
-      clientErrorHandler: (_error, socket) => {
-        if (socket.writable)
-          socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n')
-        socket.destroySoon?.()
-      },
-    })
-    // Bodies of pushes are left unread: the desk passes them on as they come.
-    this.#server.removeAllContentTypeParsers()
-    this.#server.addContentTypeParser('*', (_request, _payload, done) => done(null))
-    this.#server.setErrorHandler((_error, request, reply) => take(request, reply))
-    this.#server.setNotFoundHandler(take)
-    if (forwardProxy !== undefined)
-      this.#server.server.on('connect', (request, socket, head) =>
-        forwardProxy.connect(request, socket as Socket, head),
-      )
-    const method = ['GET', 'HEAD', 'POST', 'PATCH', 'PUT', 'DELETE']
-    this.#server.route({ method, url: '/v2/*', handler: take })
-    // Who waits with a body for leave to send it gets it only once the registry takes the request.
-    this.#server.server.on('checkContinue', (request, response) => {
-      if (isAbsolute(request)) response.writeContinue()
-      serve(request, response)
-    })
+    this.#init = init
+    const toDesk = (request: IncomingMessage, response: ServerResponse): void =>
+      void desk.serve(request, response, init.face)
+    this.#port =
+      init.tls === undefined
+        ? openPlainPort((request, response) => {
+            if (forwardProxy !== undefined && isAbsolute(request)) forwardProxy.forward(request, response)
+            else toDesk(request, response)
+          }, forwardProxy)
+        : new TlsPort(toDesk, init.tls)
   }
 
   /** Base URL; known once started. */
   get url(): string {
-    return baseUrlOf(this.#server.server.address())
+    const url = baseUrlOf(this.#port.address())
+    return this.#init.tls === undefined ? url : url.replace(/^http:/, 'https:')
   }
 
   /** @throws PantalaError ADDRESS_IN_USE | CONFIG_INVALID */
   async start(): Promise<void> {
     const { host, port } = this.#init
     try {
-      await this.#server.listen({ host, port, backlog: 1024 })
+      await this.#port.listen(host, port)
     } catch (error) {
+      if (isPantalaError(error)) throw error
       throw explainListenFailure(`proxy.address ${host}:${port}`, error)
     }
   }
@@ -94,11 +79,56 @@ export class ProxyServer {
   /** Takes no more connections, lets the desk's requests finish within `graceMs`, then cuts them. */
   async stop(graceMs: number): Promise<void> {
     // A closed port sends runtimes elsewhere at once; an error would cost some of them the pull.
-    this.#server.server.close()
+    this.#port.stopListening()
     await Promise.all([this.#desk.close(graceMs), this.#forwardProxy?.drain(graceMs)])
     // Connections that were handed on keep the port's server from ending.
     await this.#forwardProxy?.close()
-    await this.#server.close()
+    await this.#port.close()
+  }
+}
+
+/** Takes requests as they come, routes none. */
+function openPlainPort(serve: TakeRequest, forwardProxy: ForwardProxy | undefined): OpenPort {
+  const take = (request: FastifyRequest, reply: FastifyReply): void => {
+    reply.hijack()
+    serve(request.raw, reply.raw)
+  }
+  const server = fastify({
+    logger: false,
+    // What the framework itself objects to (escapes in the path) is refused in the registry's own words, too.
+    frameworkErrors: (_error, request, reply) => take(request, reply),
+    routerOptions: { maxParamLength: PATH_CHARS_MAX },
+    bodyLimit: 1,
+    requestTimeout: 0,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    forceCloseConnections: true,
+    return503OnClosing: false,
+    http: { maxHeaderSize: HEADER_BYTES_MAX, headersTimeout: REQUEST_HEADERS_MS, noDelay: true },
+    // A TLS ClientHello, or any other nonsense, is refused at once: docker and podman try TLS first and wait for the refusal.
+    clientErrorHandler: (_error, socket) => {
+      if (socket.writable)
+        socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n')
+      socket.destroySoon?.()
+    },
+  })
+  // Bodies of pushes are left unread: the desk passes them on as they come.
+  server.removeAllContentTypeParsers()
+  server.addContentTypeParser('*', (_request, _payload, done) => done(null))
+  server.setErrorHandler((_error, request, reply) => take(request, reply))
+  server.setNotFoundHandler(take)
+  if (forwardProxy !== undefined)
+    server.server.on('connect', (request, socket, head) =>
+      forwardProxy.connect(request, socket as Socket, head),
+    )
+  const method = ['GET', 'HEAD', 'POST', 'PATCH', 'PUT', 'DELETE']
+  server.route({ method, url: '/v2/*', handler: take })
+  // Who waits with a body for leave to send it gets it only once the registry takes the request.
+  server.server.on('checkContinue', serve)
+  return {
+    address: () => server.server.address(),
+    listen: async (host, port) => void (await server.listen({ host, port, backlog: 1024 })),
+    stopListening: () => void server.server.close(),
+    close: () => server.close(),
   }
 }
 

@@ -77,6 +77,8 @@ export class TlsFace {
       response: ServerResponse | Http2ServerResponse,
     ) => init.serve(plainRequest(request), plainResponse(response))
     server.on('request', take)
+    // Leave to send a body is given by whoever takes it.
+    server.on('checkContinue', take)
     server.on('checkExpectation', take)
     server.on('session', session => this.#watch(session))
     server.on('tlsClientError', (_error, socket) => socket.destroy())
