@@ -160,7 +160,10 @@ async function startParts({ config, components, node, secret, stack }: StartCont
     addresses,
   })
   const pieces = new PeerFetcher({ node, clock, logger, ticket: () => scheduler.ticket })
-  const source = new RegistrySource({ client: registry, clock, logger }, config.source)
+  const source = new RegistrySource(
+    { client: registry, clock, logger },
+    { ...config.source, ...(config.upstreams.failoverMs && { failoverMs: config.upstreams.failoverMs }) },
+  )
   const pool = new BufferPool({ clock }, { bytesMax: PIECE_BUFFER_BYTES_MAX })
   const sendPool = new BufferPool({ clock }, { bytesMax: SEND_BUFFER_BYTES_MAX })
   const sessions = new SessionTable(

@@ -15,6 +15,8 @@ export interface RegistrySourceComponents {
 export interface RegistrySourceInit {
   /** A body that sends nothing for this long, while it is wanted, is cut and resumed, in ms. */
   readonly stallTimeoutMs: number
+  /** The same where another endpoint can go on, in ms; `stallTimeoutMs` if absent. */
+  readonly failoverMs?: number
   /** Tries in a row that bring no byte, at most. */
   readonly fruitlessTriesMax?: number
   /** Tries in all for one range, however much each brings. */
@@ -30,7 +32,13 @@ export class RegistrySource implements SourceFetcher {
 
   constructor(components: RegistrySourceComponents, init: RegistrySourceInit) {
     this.#components = components
-    this.#init = { fruitlessTriesMax: 3, triesMax: 50, pauseMs: 100, ...init }
+    this.#init = {
+      fruitlessTriesMax: 3,
+      triesMax: 50,
+      pauseMs: 100,
+      failoverMs: init.stallTimeoutMs,
+      ...init,
+    }
   }
 
   async fetch(
@@ -39,7 +47,7 @@ export class RegistrySource implements SourceFetcher {
     signal: AbortSignal,
   ): Promise<void> {
     const { clock, logger } = this.#components
-    const { stallTimeoutMs, fruitlessTriesMax, triesMax, pauseMs } = this.#init
+    const { stallTimeoutMs, failoverMs, fruitlessTriesMax, triesMax, pauseMs } = this.#init
     checkRange(range)
     const end = range.offset + range.length
     let at = range.offset
@@ -48,12 +56,18 @@ export class RegistrySource implements SourceFetcher {
       const answer = await this.#open(range, at, signal)
       const pumped = await pumpBody(
         { body: answer.body, clock },
-        { stallTimeoutMs, skip: at - answer.offset, length: end - at, take },
+        {
+          stallTimeoutMs: answer.hasRival === true ? Math.min(failoverMs, stallTimeoutMs) : stallTimeoutMs,
+          skip: at - answer.offset,
+          length: end - at,
+          take,
+        },
         signal,
       )
       at += pumped.taken
       if (pumped.stopped !== undefined) throw pumped.stopped.reason
       if (pumped.failure === undefined) return
+      answer.failed?.(pumped.failure.message)
       fruitless = pumped.taken > 0 ? 0 : fruitless + 1
       if (fruitless >= fruitlessTriesMax || tries >= triesMax) throw pumped.failure
       logger.info(

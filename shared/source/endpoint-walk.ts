@@ -1,18 +1,16 @@
-// Tries a registry's endpoints in turn, with the caller's rights at each, until one answers; decides what is tried again and when.
+// Tries a registry's endpoints in turn, with the caller's rights at each, until one answers; the race of several is run elsewhere.
 import type { Clock } from '../clock.ts'
 import type { Logger } from '../logger.ts'
 import type { SourceRef } from '../protocol/messages.ts'
 import type { AuthScope, TokenCache } from './auth.ts'
+import { EndpointRace } from './endpoint-race.ts'
 import { discardBody, type Exchange, type Exchanges } from './exchange.ts'
-import { concludeFailures, SourceFailure } from './source-failure.ts'
+import { SourceFailure } from './source-failure.ts'
+import { nameOf, UpstreamHealth } from './upstream-health.ts'
 import type { Endpoint, Upstreams } from './upstreams.ts'
 
-const ROUNDS_MAX = 3
-/** No new round begins after this long, in ms: a client waits. */
-const ROUNDS_MS_MAX = 10_000
-const PAUSE_MS_MAX = 5_000
-/** An endpoint that could not be reached is asked last for this long, in ms. */
-const AVOID_MS = 15_000
+/** A look at an endpoint that failed takes no longer than this, in ms. */
+const PROBE_MS = 2_000
 /** Headers of a client that are passed on by `forward`; its credentials come in the SourceRef. */
 const forwardedHeaders = new Set(['accept', 'if-none-match', 'if-modified-since', 'range', 'user-agent'])
 
@@ -25,19 +23,27 @@ export interface WalkComponents {
   readonly random: () => number
 }
 
+export interface EndpointWalkInit {
+  readonly retryPauseMs: number
+  /** See RaceInit. */
+  readonly failoverMs: number
+}
+
 export class EndpointWalk {
   readonly #components: WalkComponents
-  readonly #retryPauseMs: number
-  readonly #avoidUntil = new WeakMap<Endpoint, number>()
+  readonly #init: EndpointWalkInit
+  readonly #health: UpstreamHealth
 
-  constructor(components: WalkComponents, init: { readonly retryPauseMs: number }) {
+  constructor(components: WalkComponents, init: EndpointWalkInit) {
     this.#components = components
-    this.#retryPauseMs = init.retryPauseMs
+    this.#init = init
+    this.#health = new UpstreamHealth(components)
   }
 
   /**
-   * Runs `run` at one endpoint after another until it does not throw SourceFailure. A mirror's refusal sends it on, the registry's own is
-   * final; what may pass (no connection, 5xx, 429, wrong bytes) is tried again after a pause.
+   * Runs `run` at one endpoint after another until it does not throw SourceFailure; at the next one too where an endpoint says nothing for
+   * a while, so it must ask for nothing that may not be asked twice. A mirror's refusal sends it on, the registry's own is final; what may
+   * pass (no connection, 5xx, 429, wrong bytes) is tried again after a pause.
    * @throws PantalaError with what was tried, or the signal's reason
    */
   async tryEach<T>(
@@ -47,54 +53,58 @@ export class EndpointWalk {
   ): Promise<T> {
     const { upstreams, clock, logger, random } = this.#components
     signal.throwIfAborted()
-    let endpoints = this.#inOrder(upstreams.endpointsOf(source.registry))
-    const failures: SourceFailure[] = []
-    let decisive: SourceFailure | undefined
-    const begun = clock.monotonic()
-    for (let round = 1; ; round++) {
-      const again: Endpoint[] = []
-      let retryAfterMs = 0
-      for (const endpoint of endpoints) {
-        const hasNext = endpoint !== endpoints.at(-1)
-        try {
-          return await run(new EndpointTry(this.#components, { endpoint, source, signal, hasNext }))
-        } catch (error) {
-          if (signal.aborted) throw signal.reason
-          if (!(error instanceof SourceFailure)) throw error
-          logger.debug(
-            { registry: source.registry, code: error.code, status: error.status, tried: error.message },
-            'the source failed a request',
-          )
-          failures.push(error)
-          if (!endpoint.mirror || decisive === undefined) decisive = error
-          if (error.isPassing) {
-            again.push(endpoint)
-            retryAfterMs = Math.max(retryAfterMs, error.retryAfterMs)
-            if (error.code === 'SOURCE_AWAY' || error.code === 'SOURCE_STALLED')
-              this.#avoidUntil.set(endpoint, clock.monotonic() + AVOID_MS)
-          } else if (!endpoint.mirror) throw concludeFailures(failures, error)
-        }
-      }
-      const spentMs = clock.monotonic() - begun
-      if (
-        again.length === 0 ||
-        round === ROUNDS_MAX ||
-        spentMs > ROUNDS_MS_MAX ||
-        retryAfterMs > PAUSE_MS_MAX
+    const endpoints = upstreams.endpointsOf(source.registry)
+    if (endpoints.length > 1) this.#lookAgain(endpoints)
+    const onFailure = (error: SourceFailure) =>
+      logger.debug(
+        { registry: source.registry, code: error.code, status: error.status, tried: error.message },
+        'the source failed a request',
       )
-        throw concludeFailures(failures, decisive!)
-      endpoints = again
-      const pauseMs = this.#retryPauseMs * 2 ** (round - 1) * (0.5 + random())
-      await pause(clock, Math.max(pauseMs, retryAfterMs), signal)
-    }
+    const race: EndpointRace<T> = new EndpointRace(
+      { clock, random, onFailure, health: this.#health },
+      {
+        ...this.#init,
+        endpoints: this.#health.inOrder(endpoints),
+        run: (endpoint, signal) =>
+          run(
+            new EndpointTry(this.#components, {
+              endpoint,
+              source,
+              signal,
+              hasOther: () => race.hasOther(endpoint),
+              // Alone it is asked again, however it fails.
+              rivals: () => endpoints.some(each => each !== endpoint && this.#health.isUp(each)),
+              fails: failure => endpoints.length > 1 && this.#health.failed(endpoint, failure),
+            }),
+          ),
+      },
+      signal,
+    )
+    return race.finish()
   }
 
-  /** Those that could not be reached a moment ago come last, otherwise the order is the configured one. */
-  #inOrder(endpoints: readonly Endpoint[]): readonly Endpoint[] {
-    if (endpoints.length === 1) return endpoints
-    const now = this.#components.clock.monotonic()
-    const isAvoided = (endpoint: Endpoint) => (this.#avoidUntil.get(endpoint) ?? 0) > now
-    return [...endpoints.filter(each => !isAvoided(each)), ...endpoints.filter(isAvoided)]
+  /** Every endpoint of a registry that has several, by name, and whether it is asked in its turn. */
+  describeHealth(): ReadonlyMap<string, boolean> {
+    const rivals = this.#components.upstreams.configured.filter(endpoints => endpoints.length > 1)
+    return new Map(rivals.flat().map(endpoint => [nameOf(endpoint), this.#health.isUp(endpoint)]))
+  }
+
+  /** Asks endpoints whose time of avoidance is over whether they are there; no client waits for that, and no credentials are sent. */
+  #lookAgain(endpoints: readonly Endpoint[]): void {
+    for (const endpoint of endpoints) {
+      if (!this.#health.takeProbe(endpoint)) continue
+      const url = new URL(`${endpoint.origin}/v2/`)
+      this.#components.exchanges
+        .send(endpoint, 'GET', url, { 'user-agent': 'pantala' }, undefined, AbortSignal.timeout(PROBE_MS))
+        .then(
+          ({ status, body }) => {
+            discardBody(body)
+            if (status < 500 && status !== 429) this.#health.answered(endpoint)
+          },
+          // It is looked at again after a while.
+          () => {},
+        )
+    }
   }
 }
 
@@ -102,24 +112,37 @@ export interface EndpointTryInit {
   readonly endpoint: Endpoint
   readonly source: SourceRef
   readonly signal: AbortSignal
-  /** True if another endpoint is tried after this one. */
-  readonly hasNext: boolean
+  /** See EndpointTry. */
+  readonly hasOther: () => boolean
+  readonly rivals: () => boolean
+  readonly fails: (failure: Pick<SourceFailure, 'message' | 'retryAfterMs'>) => void
 }
 
 /** One try at one endpoint. */
 export class EndpointTry {
   readonly signal: AbortSignal
-  readonly hasNext: boolean
+  /** True where another endpoint is well: from it a body can go on that breaks off here. */
+  readonly rivals: () => boolean
+  /** To be told of what goes wrong after the answer began. */
+  readonly fails: EndpointTryInit['fails']
   readonly #components: WalkComponents
   readonly #endpoint: Endpoint
   readonly #source: SourceRef
+  readonly #hasOther: () => boolean
 
   constructor(components: WalkComponents, init: EndpointTryInit) {
     this.#components = components
     this.#endpoint = init.endpoint
     this.#source = init.source
     this.signal = init.signal
-    this.hasNext = init.hasNext
+    this.rivals = init.rivals
+    this.fails = init.fails
+    this.#hasOther = init.hasOther
+  }
+
+  /** True if a refusal is not the end: this is a mirror, and another endpoint is being asked or will be. */
+  get hasNext(): boolean {
+    return this.#hasOther()
   }
 
   /** Asks for `path` under the repository, with a token if the endpoint wants one. @throws SourceFailure, or the signal's reason */
@@ -194,19 +217,4 @@ function checkHeader(authorization: string | undefined): void {
       detail: 'the Authorization header is malformed',
       status: 401,
     })
-}
-
-async function pause(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
-  signal.throwIfAborted()
-  await new Promise<void>((resolve, reject) => {
-    const stop = () => {
-      timer.cancel()
-      reject(signal.reason)
-    }
-    const timer = clock.after(ms, () => {
-      signal.removeEventListener('abort', stop)
-      resolve()
-    })
-    signal.addEventListener('abort', stop, { once: true })
-  })
 }

@@ -87,7 +87,7 @@ export class RegistryClient implements SourceClient, WriteClient {
     const tokens = new TokenCache({ exchanges: this.#exchanges, clock })
     this.#walk = new EndpointWalk(
       { upstreams, exchanges: this.#exchanges, tokens, clock, logger, random },
-      { retryPauseMs: init.retryPauseMs ?? 300 },
+      { retryPauseMs: init.retryPauseMs ?? 300, failoverMs: init.upstreams.failoverMs ?? 2_000 },
     )
   }
 
@@ -170,7 +170,10 @@ export class RegistryClient implements SourceClient, WriteClient {
       }
       expectStatus(exchange, [200, 206], 'blob')
       const { body } = exchange
-      if (exchange.status === 200) return { offset: 0, size: readLength(exchange.headers), body }
+      const { rivals, fails } = attempt
+      const failed = (message: string) => fails({ message: `${exchange.asked}: ${message}`, retryAfterMs: 0 })
+      if (exchange.status === 200)
+        return { offset: 0, size: readLength(exchange.headers), body, hasRival: rivals(), failed }
       const range = readContentRange(exchange.headers)
       if (range?.first === undefined || range.first > offset) {
         body.destroy()
@@ -179,7 +182,7 @@ export class RegistryClient implements SourceClient, WriteClient {
           status: 206,
         })
       }
-      return { offset: range.first, size: range.size, body }
+      return { offset: range.first, size: range.size, body, hasRival: rivals(), failed }
     })
   }
 
@@ -204,6 +207,11 @@ export class RegistryClient implements SourceClient, WriteClient {
 
   write(source: SourceRef, request: WriteRequest, signal: AbortSignal): Promise<WriteAnswer> {
     return this.#writes.write(source, request, signal)
+  }
+
+  /** For each endpoint of a registry that has several: true if it is asked in its turn, false if it failed and is asked last. */
+  get upstreamHealth(): ReadonlyMap<string, boolean> {
+    return this.#walk.describeHealth()
   }
 
   /** Cuts what is open. */

@@ -16,6 +16,10 @@ export interface BlobAnswer {
   /** Length of the whole blob, in bytes, if the source told. */
   readonly size: number | undefined
   readonly body: NodeJS.ReadableStream & AsyncIterable<Uint8Array> & { destroy(error?: Error): unknown }
+  /** True if another endpoint could go on from where this one stalls: then there is no need to wait for long. */
+  readonly hasRival?: boolean
+  /** To be called where the body stalls or breaks off, so that the next one is opened elsewhere. */
+  readonly failed?: (reason: string) => void
 }
 
 /**

@@ -71,6 +71,11 @@ export class Upstreams {
     return new Map([...this.#registries].filter(([, registry]) => hasOwnTrust(registry)))
   }
 
+  /** Endpoints of the registries that the configuration has settings for. */
+  get configured(): readonly (readonly Endpoint[])[] {
+    return [...this.#registries.keys()].map(name => this.endpointsOf(name))
+  }
+
   /** Registries that are not verified. */
   get unverified(): readonly string[] {
     return [...this.#registries].filter(([, registry]) => registry.skipVerify === true).map(([name]) => name)
