@@ -243,6 +243,7 @@ async function startParts({ config, components, node, secret, stack }: StartCont
     sessions: () => sessions.size,
     supernodeConnected: () => scheduler.connected,
     connects: () => interceptor,
+    upstreamHealth: () => registry.upstreamHealth,
   })
 
   // Stopped in reverse: runtimes first, then what they read from, the admin face last.

@@ -8,6 +8,8 @@ export interface DfdaemonReadings {
   supernodeConnected(): boolean
   /** Connections by CONNECT that are open. */
   connects(): { readonly tunnels: number; readonly intercepted: number }
+  /** By endpoint of registries that have several: true if it is asked in its turn. */
+  upstreamHealth(): ReadonlyMap<string, boolean>
 }
 
 export class DfdaemonMetrics {
@@ -80,6 +82,15 @@ export class DfdaemonMetrics {
     gauge('pantala_dfdaemon_supernode_connected', '1 while a supernode is connected.', () =>
       readings.supernodeConnected() ? 1 : 0,
     )
+    new Gauge({
+      name: 'pantala_dfdaemon_upstream_up',
+      help: 'For each endpoint of a registry with mirrors: 1 if it is asked in its turn, 0 if it failed and is asked last.',
+      labelNames: ['endpoint'],
+      registers: [this.registry],
+      collect() {
+        for (const [endpoint, isUp] of readings.upstreamHealth()) this.set({ endpoint }, isUp ? 1 : 0)
+      },
+    })
   }
 
   countBlobBytes(from: 'source' | 'peer' | 'cache', bytes: number): void {

@@ -109,6 +109,7 @@ async function renderMetrics(): Promise<string> {
     sessions: () => 0,
     supernodeConnected: () => false,
     connects: () => ({ tunnels: 0, intercepted: 0 }),
+    upstreamHealth: () => new Map(),
   })
   const supernode = new SupernodeMetrics({ processMetrics: false })
   supernode.watch({ hosts: () => 0, tasks: () => 0 })

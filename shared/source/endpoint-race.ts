@@ -103,8 +103,10 @@ export class EndpointRace<T> {
 
   /** How long to wait for what is running before more is begun; undefined: until it ends. */
   #patienceMs(): number | undefined {
-    if (this.#waiting.length > 0) return this.#init.failoverMs
-    return this.#again.length > 0 && this.#mayGoOn() ? this.#pauseMs() : undefined
+    const { failoverMs } = this.#init
+    if (this.#waiting.length > 0) return failoverMs
+    // Those that failed are not asked again while the last of all may be about to answer.
+    return this.#again.length > 0 && this.#mayGoOn() ? Math.max(failoverMs, this.#pauseMs()) : undefined
   }
 
   #endPatience(started: Endpoint | undefined): void {

@@ -110,8 +110,9 @@ test('an endless or oversized manifest is cut off at its bound', () =>
     await client.close()
   }))
 
-test('goes to the next mirror on 5xx, refusal and wrong bytes', async () => {
+test('goes to the next mirror on 5xx, refusal and wrong bytes', async t => {
   const [mirror, registry] = [await FakeRegistry.start(), await FakeRegistry.start()]
+  t.after(() => Promise.all([mirror.stop(), registry.stop()]))
   registry.on(path, sendBytes(body, named))
   mirror.on(
     '/v2/hub/a/b/manifests/v1',
@@ -127,7 +128,6 @@ test('goes to the next mirror on 5xx, refusal and wrong bytes', async () => {
   }
   assert.equal(mirror.asked.length, 3)
   assert.equal(registry.asked.length, 2)
-  await Promise.all([mirror.stop(), registry.stop()])
 })
 
 test('tries again after a pause, within bounds', () =>
