@@ -172,20 +172,20 @@ export class Forwarder {
       if (!isPantalaError(thrown, 'DEADLINE_PASSED')) this.#c.logger.warn(facts, 'forwarded answer cut')
       return
     }
-    sendError(response, thrown, hasBody(request))
+    sendError(request, response, thrown)
     this.#c.logger.debug(facts, 'not forwarded')
   }
 }
 
-/** Answers with an error, as the registry's own are. `close`: ends the connection, since a body may still be on its way. */
-export function sendError(response: ServerResponse, thrown: unknown, close: boolean): void {
+/** Answers with an error, as the registry's own are; the connection ends where a body may still be on its way. */
+export function sendError(request: IncomingMessage, response: ServerResponse, thrown: unknown): void {
   const { status, headers, body } = answerError(thrown)
   response.writeHead(status, {
     ...headers,
     'content-length': Buffer.byteLength(body),
-    ...(close ? { connection: 'close' } : {}),
+    ...(hasBody(request) ? { connection: 'close' } : {}),
   })
-  response.end(response.req?.method === 'HEAD' ? undefined : body)
+  response.end(request.method === 'HEAD' ? undefined : body)
 }
 
 function hasBody({ headers }: IncomingMessage): boolean {

@@ -61,12 +61,16 @@ export class InterceptedHost {
     const name = showTarget(this.#target)
     if (asked === undefined || showTarget(asked) !== name) {
       sendError(
+        request,
         response,
         new PantalaError('HOST_MISMATCH', { detail: `this connection is for ${name}` }),
-        true,
       )
     } else if (!path.startsWith('/') && path !== '*') {
-      sendError(response, new PantalaError('PROXY_REQUEST_INVALID', { detail: 'a path was expected' }), true)
+      sendError(
+        request,
+        response,
+        new PantalaError('PROXY_REQUEST_INVALID', { detail: 'a path was expected' }),
+      )
     } else if (this.#c.desk.takes(request, this.#face)) {
       void this.#c.desk.serve(request, response, this.#face)
     } else {

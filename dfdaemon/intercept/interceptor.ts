@@ -88,7 +88,7 @@ export class Interceptor implements ForwardProxy {
     const target = parts === null ? undefined : readTarget(parts[1]!, 80)
     if (parts === null || target === undefined) {
       const detail = `${request.method} ${quoteAsked((request.url ?? '').replace(/[?#].*$/s, '')).slice(0, 100)}`
-      sendError(response, new PantalaError('PROXY_REQUEST_INVALID', { detail }), true)
+      sendError(request, response, new PantalaError('PROXY_REQUEST_INVALID', { detail }))
       return
     }
     const path = parts[2]!.startsWith('/') ? parts[2]! : `/${parts[2]}`

@@ -137,6 +137,20 @@ test('other requests reach the host over HTTP/1.1, bodies of unknown length incl
   )
 })
 
+test('HEAD is answered without a body, by the desk, by the host and with an error', async t => {
+  const { session } = await startRig(t)
+  for (const [path, status] of [
+    ['/v2/team/app/manifests/v1', 200],
+    ['/v2/team/app/manifests/none', 404],
+    ['/service/token', 200],
+  ] as const) {
+    const answer = await fetchOver(session, { ':method': 'HEAD', ':path': path })
+    assert.deepEqual([answer.headers[':status'], answer.body.length, answer.code], [status, 0, 0], path)
+  }
+  const wrong = await fetchOver(session, { ':method': 'HEAD', ':path': '/x', ':authority': 'other.lab' })
+  assert.deepEqual([wrong.headers[':status'], wrong.body.length, wrong.code], [421, 0, 0])
+})
+
 test('a client that resets a stream, or goes, frees the blob it was sent', async t => {
   const { rig, session } = await startRig(t)
   const digest = rig.blobs.add(Buffer.alloc(30_000_000, 1))

@@ -117,11 +117,11 @@ test('a tunnel on which nothing moves is cut, one on which something does is not
   const upstream = await startTcpUpstream(t, socket => socket.pipe(socket))
   const [left, right] = [tcpConnect(upstream.port, '127.0.0.1'), tcpConnect(upstream.port, '127.0.0.1')]
   await Promise.all([once(left, 'connect'), once(right, 'connect')])
-  const tunnels = new Tunnels({ idleMs: 150 })
+  const tunnels = new Tunnels({ idleMs: 1_000 })
   // Two echoes joined: a byte in between goes round for ever.
   tunnels.join(left, right, Buffer.from('x'))
   const begun = Date.now()
-  await until(() => Date.now() - begun > 500)
+  await until(() => Date.now() - begun > 2_500)
   assert.equal(tunnels.size, 1)
   for (const socket of upstream.sockets) socket.unpipe().resume()
   await until(() => tunnels.size === 0)
