@@ -133,6 +133,7 @@ async function startParts({ config, components, node, secret, stack }: StartCont
         mayTell: (digest, piece) => sessions.mayTell(digest, piece),
         onSeeker: (digest, seeker) => sessions.meetSeeker(digest, seeker),
       },
+      isReadInParts: digest => sessions.isReadInParts(digest),
       onUploaded: bytes => metrics.countUploaded(bytes),
     },
     { slots: config.upload.slots, ...(config.seed ? { reveal: SEED_REVEAL } : {}) },

@@ -35,6 +35,8 @@ export class SessionTable implements Blobs {
   readonly #c: TableComponents
   readonly #init: SessionTableInit
   readonly #sessions = new Map<Digest, BlobSession>()
+  /** Blobs of running sessions that somebody, here or elsewhere, reads ranges of. */
+  readonly #inParts = new Set<Digest>()
   #stopping = false
 
   constructor(components: TableComponents, init: SessionTableInit) {
@@ -94,6 +96,11 @@ export class SessionTable implements Blobs {
     return session === undefined ? this.#c.store.stat(digest)?.complete === true : session.vouchesFor(piece)
   }
 
+  /** True while ranges of the blob are read, here or where its pieces go. */
+  isReadInParts(digest: Digest): boolean {
+    return this.#inParts.has(digest)
+  }
+
   /** A host that no supernode helps seeks this blob here. */
   meetSeeker(digest: Digest, seeker: Candidate): void {
     this.#sessions.get(digest)?.meet(seeker)
@@ -115,6 +122,7 @@ export class SessionTable implements Blobs {
     try {
       const session =
         this.#sessions.get(grant.digest) ?? this.#startSession(grant, geometry, { register: false, room })
+      if (grant.urgent === true) this.#inParts.add(grant.digest)
       session.acceptGrant(grant)
     } catch (error) {
       // Too many sessions: another host may have room for one.
@@ -166,6 +174,7 @@ export class SessionTable implements Blobs {
         register: true,
         room: spans === undefined || this.#init.prefetch ? 'whole' : 'pieces',
       })
+    if (spans !== undefined) this.#inParts.add(request.digest)
     const seat = session.join(spans?.map(span => piecesIn(session.geometry, span)))
     try {
       await withSignal(session.ensureRegistered(), signal)
@@ -206,7 +215,9 @@ export class SessionTable implements Blobs {
       lingerMs: this.#init.lingerMs,
       prefetch: this.#init.prefetch,
       onEnd: () => {
-        if (this.#sessions.get(digest) === session) this.#sessions.delete(digest)
+        if (this.#sessions.get(digest) !== session) return
+        this.#sessions.delete(digest)
+        this.#inParts.delete(digest)
       },
     })
     this.#sessions.set(digest, session)

@@ -99,6 +99,11 @@ export class PieceReveal<Child> {
     this.#firsts.delete(child)
   }
 
+  /** Tells the rest of all that is held back. */
+  releaseAll(): void {
+    for (const piece of [...this.#held.keys()]) this.#release(piece)
+  }
+
   close(): void {
     for (const { timer } of this.#held.values()) timer.cancel()
     this.#held.clear()

@@ -23,6 +23,8 @@ export interface PieceServerComponents {
   readonly admits: (host: HostId, ticket: Uint8Array) => boolean
   /** What concerns children that no supernode helps; without it hashes of complete blobs are told. */
   readonly seekers?: SeekerDesk | undefined
+  /** True while children read ranges of the task: then each fresh piece may be what any of them waits for. */
+  readonly isReadInParts?: (digest: Digest) => boolean
   /** Counts bytes of pieces that left for children. */
   readonly onUploaded?: (bytes: number) => void
 }
@@ -221,6 +223,7 @@ export class PieceServer {
         haveBatchMs,
         handleLingerMs: 2_000,
         seekers: this.#seekers,
+        isReadInParts: () => this.#components.isReadInParts?.(task.digest) ?? false,
         reveal: reveal === false ? undefined : reveal,
       })
       this.#offers.set(key, offer)

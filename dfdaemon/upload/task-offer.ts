@@ -52,6 +52,8 @@ export interface TaskOfferInit {
   readonly handleLingerMs: number
   readonly reveal: RevealInit | undefined
   readonly seekers: SeekerDesk
+  /** True while children read ranges of the task, so that all are told of each piece at once. */
+  isReadInParts(): boolean
 }
 
 /** A subscriber that no supernode helps. */
@@ -195,8 +197,13 @@ export class TaskOffer {
       if (stat !== undefined && !this.#sameGeometry(stat)) this.#onGone(REFUSAL.geometry)
       return
     }
-    if (this.#reveal === undefined) this.#queue(piece, [...this.#subscribers.keys()])
-    else this.#reveal.onFresh(piece, [...this.#subscribers.keys()])
+    const all = [...this.#subscribers.keys()]
+    if (this.#reveal !== undefined && !this.#init.isReadInParts()) {
+      this.#reveal.onFresh(piece, all)
+      return
+    }
+    this.#reveal?.releaseAll()
+    this.#queue(piece, all)
   }
 
   #queue(piece: number, to: Iterable<Subscriber>): void {

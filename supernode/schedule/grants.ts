@@ -5,7 +5,7 @@ import { orderByRendezvous } from '../../shared/rendezvous.ts'
 import type { ClusterState } from '../state/cluster-state.ts'
 import type { Host } from '../state/host.ts'
 import type { Peer } from '../state/peer.ts'
-import { isSameSource, type LiveGrant, type Task } from '../state/task.ts'
+import { isSameSource, type Task } from '../state/task.ts'
 import { piecesOf } from '../state/wishes.ts'
 import { splitPieces, toRuns } from './runs.ts'
 import { remainingBytes } from './source-budget.ts'
@@ -71,20 +71,17 @@ export function decideGrants(state: ClusterState, task: Task, now: number, ratio
   }
 }
 
-/** Of pieces that readers wait for, those that a host was granted earlier and not yet told to fetch first; by grant. */
+/**
+ * Of pieces that readers wait for, those that a host was granted earlier and not yet told to fetch first; by grant. A host that has none of them
+ * still hears once that ranges are read, since it must not keep fresh pieces from those that wait.
+ */
 export function findHastening(state: ClusterState, task: Task, urgent: readonly PieceRun[]): GrantChoice[] {
-  const found = new Map<LiveGrant, number[]>()
-  for (const piece of piecesOf(urgent, task.pieces)) {
-    const grant = task.isAvailable(piece) ? undefined : task.grantOf(piece)
-    if (grant === undefined || grant.hastened.has(piece)) continue
-    const pieces = found.get(grant)
-    if (pieces === undefined) found.set(grant, [piece])
-    else pieces.push(piece)
-  }
-  return [...found].flatMap(([{ host: id, source }, pieces]) => {
-    const host = state.hosts.get(id)
-    const runs = toRuns([...new Set(pieces)].sort((a, b) => a - b))
-    return host === undefined ? [] : [{ host, source, runs, urgent: true }]
+  const waiting = [...new Set(piecesOf(urgent, task.pieces))].filter(piece => !task.isAvailable(piece))
+  return [...task.grants.values()].flatMap(grant => {
+    const host = state.hosts.get(grant.host)
+    const pieces = waiting.filter(piece => grant.pieces.has(piece) && !grant.hastened.has(piece))
+    if (host === undefined || (pieces.length === 0 && grant.isHastened)) return []
+    return [{ host, source: grant.source, runs: toRuns(pieces.sort((a, b) => a - b)), urgent: true }]
   })
 }
 

@@ -333,10 +333,12 @@ export class ClusterState {
         source: event.source,
         pieces: new Bitfield(task.pieces),
         hastened: new Bitfield(task.pieces),
+        isHastened: false,
         progressAt: event.at,
       }
       task.grants.set(host.id, grant)
     }
+    grant.isHastened ||= event.urgent === true
     for (const piece of piecesOf(event.runs, task.pieces)) {
       grant.pieces.add(piece)
       if (event.urgent) grant.hastened.add(piece)

@@ -15,6 +15,8 @@ export interface LiveGrant {
   readonly pieces: Bitfield
   /** Those of them that the host was told to fetch before others. */
   readonly hastened: Bitfield
+  /** True once the host was told that readers wait for pieces of this task. */
+  isHastened: boolean
   progressAt: number
 }
 

@@ -29,13 +29,20 @@ export async function startParent(
     makeNode?: NodeMaker
     admits?: (host: string, ticket: Uint8Array) => boolean
     seekers?: SeekerDesk
+    isReadInParts?: () => boolean
   } = {},
 ): Promise<ServingParent> {
-  const { makeNode = createNode, admits = () => true, seekers, ...serverInit } = init
+  const {
+    makeNode = createNode,
+    admits = () => true,
+    seekers,
+    isReadInParts = () => false,
+    ...serverInit
+  } = init
   const node = await makeNode({ privateKey: await generateIdentity(), listen: ['/ip4/127.0.0.1/tcp/0'] })
   const store = new MemoryBlobStore()
   const server = new PieceServer(
-    { node, store, clock: systemClock, logger: silentLogger, admits, seekers },
+    { node, store, clock: systemClock, logger: silentLogger, admits, seekers, isReadInParts },
     { slots: 4, ...serverInit },
   )
   await server.start()

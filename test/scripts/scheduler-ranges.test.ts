@@ -51,6 +51,19 @@ test('a piece granted earlier is hastened once when a reader comes for it', () =
   assert.deepEqual(story.granted.seed, [1, 2, 3, 4, 5, 6, 7])
 })
 
+test('who fetches for the task hears once that ranges are read, also where the piece is there already', () => {
+  const story = new ClusterScript()
+  story.join('seed', { seed: true })
+  story.join('h1')
+  story.join('h2')
+  story.register('h1')
+  story.cutPieces('seed', 0, 1)
+  story.register('h2', { urgent: [run(0)], partial: true })
+  story.want('h2', [run(1)], true)
+  assert.deepEqual(grantsOf(story, 'seed').slice(1), [[[], true]])
+  story.checkInvariants()
+})
+
 test('a reader of a range that wants the rest after all gets it', () => {
   const story = new ClusterScript()
   story.join('seed', { seed: true })

@@ -37,6 +37,16 @@ test('few children are all told at once', () => {
   assert.deepEqual(told, ['0>a', '0>b'])
 })
 
+test('what is held back can be told to all at once', () => {
+  const { reveal, told, ring } = makeReveal(1)
+  reveal.onFresh(0, ['a', 'b', 'c'])
+  reveal.onFresh(1, ['a', 'b', 'c'])
+  reveal.releaseAll()
+  assert.deepEqual(told.toSorted(), ['0>a', '0>b', '0>c', '1>a', '1>b', '1>c'])
+  ring()
+  assert.equal(told.length, 6)
+})
+
 test('children take turns, so that each is first for different pieces', () => {
   const { reveal, told } = makeReveal(1)
   for (const piece of [0, 1, 2, 3]) reveal.onFresh(piece, ['a', 'b', 'c'])
