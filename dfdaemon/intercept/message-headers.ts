@@ -42,7 +42,7 @@ export function passOnHeaders(raw: readonly string[], host: string, self: string
   return kept
 }
 
-/** Headers of an answer to hand back: those of one connection left out. */
+/** Headers of an answer to hand back: those of one connection, and what would lead the client past this proxy, left out. */
 export function passBackHeaders(
   headers: Readonly<Record<string, string | string[] | undefined>>,
 ): Record<string, string | string[]> {
@@ -56,7 +56,10 @@ export function passBackHeaders(
   return Object.fromEntries(
     Object.entries(headers).filter(
       (entry): entry is [string, string | string[]] =>
-        entry[1] !== undefined && (entry[0] === 'via' || !ownHeaders.has(entry[0])) && !named.has(entry[0]),
+        entry[1] !== undefined &&
+        (entry[0] === 'via' || !ownHeaders.has(entry[0])) &&
+        entry[0] !== 'alt-svc' &&
+        !named.has(entry[0]),
     ),
   )
 }

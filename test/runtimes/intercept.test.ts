@@ -1,9 +1,11 @@
 // skopeo and curl through the dfdaemon as HTTPS proxy: intercepted, over HTTP/1.1 and HTTP/2; Go's and OpenSSL's reading of the authority's constraints.
 import assert from 'node:assert/strict'
-import { copyFile } from 'node:fs/promises'
+import { randomBytes } from 'node:crypto'
+import { copyFile, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { authorityPaths } from '../../dfdaemon/intercept/authority-files.ts'
+import { digestOf } from '../../shared/digest.ts'
 import { runCommand } from '../harness/container-engines.ts'
 import { ImageTool } from '../harness/image-tools.ts'
 import { makeTestDirectory } from '../harness/test-directory.ts'
@@ -88,4 +90,56 @@ test('curl gets a manifest over HTTP/2 and over HTTP/1.1', async t => {
     ])
     assert.equal(stdout.trim(), `${version} 200`)
   }
+})
+
+test('skopeo and an HTTP/2 client push through intercepted connections', async t => {
+  const rig = await startLab(t, ['skopeo', 'curl'])
+  if (rig === undefined) return
+  const { lab, proxyUrl, ca } = rig
+  const image = await lab.addImage(registry, 'public/source')
+  const { tool, certDir } = await makeSkopeo(t, proxyUrl, ca)
+  const to = `docker://${registry}/public/pushed:v1`
+  await tool.run(
+    'copy',
+    '--override-arch=amd64',
+    certDir,
+    certDir.replace('src', 'dest'),
+    `docker://${image.name}`,
+    to,
+  )
+  await tool.copy(image.name, 'source', certDir)
+  await tool.copy(`${registry}/public/pushed:v1`, 'pushed', certDir)
+  assert.deepEqual(await tool.digestsOf('pushed'), await tool.digestsOf('source'))
+
+  const directory = await makeTestDirectory(t, 'push')
+  const body = randomBytes(3_000_000)
+  const file = join(directory, 'blob')
+  await writeFile(file, body)
+  const digest = digestOf(body)
+  const curl = async (...args: string[]): Promise<string> => {
+    const common = ['--http2', '--fail', '--silent', '--proxy', proxyUrl, '--noproxy', '', '--cacert', ca]
+    return (await runCommand('curl', [...common, ...args])).stdout
+  }
+  const begun = await curl(
+    '--request',
+    'POST',
+    '--include',
+    `https://${registry}/v2/public/pushed/blobs/uploads/`,
+  )
+  const location = /^location: (\S+)/im.exec(begun)![1]!
+  const at = new URL(location, `https://${registry}`)
+  assert.equal(at.host, registry)
+  at.searchParams.set('digest', digest)
+  const put = [
+    '--upload-file',
+    file,
+    '--header',
+    'content-type: application/octet-stream',
+    '--header',
+    'expect: 100-continue',
+  ]
+  await curl(...put, '--write-out', '%{http_version} %{http_code}', at.href)
+  const back = join(directory, 'back')
+  await curl('--output', back, `https://${registry}/v2/public/pushed/blobs/${digest}`)
+  assert.ok(body.equals(await readFile(back)))
 })
