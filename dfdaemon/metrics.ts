@@ -57,6 +57,7 @@ export class DfdaemonMetrics {
   constructor(init: { processMetrics: boolean }) {
     if (init.processMetrics) collectDefaultMetrics({ register: this.registry })
     for (const from of ['source', 'peer', 'cache']) this.#blobBytes.inc({ from }, 0)
+    for (const result of ['intercepted', 'tunnelled', 'refused', 'failed']) this.#connects.inc({ result }, 0)
   }
 
   /** Adds the gauges that are read when somebody looks. */

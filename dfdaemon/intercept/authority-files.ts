@@ -1,6 +1,6 @@
 // Keeps Pantala's own certificate authority on disk: made once, the key for its owner alone, and looked over at each start.
 import { createPrivateKey, X509Certificate } from 'node:crypto'
-import { mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises'
+import { chown, mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { PantalaError } from '../../shared/errors.ts'
@@ -63,6 +63,7 @@ export async function writeAuthority(
     await rm(certificate, { force: true })
     await writeWhole(key, made.key, 0o600)
     await writeWhole(certificate, made.certificate, 0o644)
+    await giveToOwner(dataDir, [folder, key, certificate])
   } catch (error) {
     throw new PantalaError('DATA_DIR_UNUSABLE', { detail: folder, cause: error })
   }
@@ -81,6 +82,13 @@ export async function ensureAuthority(
 /** True if the authority can vouch for the host. */
 export function vouchesFor(authority: Pick<Authority, 'hosts'>, host: string): boolean {
   return authority.hosts.some(permitted => host === permitted || host.endsWith(`.${permitted}`))
+}
+
+/** What root makes for a dfdaemon that runs as someone else belongs to whom the data directory does. */
+async function giveToOwner(dataDir: string, files: readonly string[]): Promise<void> {
+  if (process.getuid?.() !== 0) return
+  const { uid, gid } = await stat(dataDir)
+  for (const file of files) await chown(file, uid, gid)
 }
 
 async function writeWhole(file: string, text: string, mode: number): Promise<void> {

@@ -42,6 +42,8 @@ export interface InterceptorInit {
   readonly hosts: readonly Target[]
   /** True for a registry that is configured to be spoken to over plain HTTP. */
   isPlain(registry: string): boolean
+  /** True for a registry whose content can be had elsewhere while it is away. */
+  hasMirrors(registry: string): boolean
   readonly tunnelsMax?: number
   readonly tunnelIdleMs?: number
 }
@@ -192,7 +194,10 @@ export class Interceptor implements ForwardProxy {
         // The client is shown the certificate that is really there, and judges by itself.
         return this.#explain(name, `its certificate does not hold (${verdict.reason}); set its caFile`)
       case 'away':
-        throw verdict.error
+        if (verdict.error.entry.blame !== 'source' || !this.#init.hasMirrors(registryName(target, 443)))
+          throw verdict.error
+        await host.prepare()
+        return host
     }
   }
 

@@ -62,14 +62,22 @@ export async function makeInterceptor(
   const forwarder = new Forwarder({ guard, dialler, proxies, logger }, { ...config.proxy, ...limits })
   const probe = new TlsProbe({ dialler, clock, trustFor })
   const leaves = hosts.length === 0 ? undefined : await makeLeaves(components, config)
-  const plain = new Set(
-    Object.entries(upstreams.registries)
-      .filter(([, { insecure }]) => insecure === true)
-      .map(([name]) => canonicalRegistry(name)),
-  )
+  const namesWhere = (holds: (registry: RegistryConfig) => boolean): ReadonlySet<string> =>
+    new Set(
+      Object.entries(upstreams.registries)
+        .filter(([, registry]) => holds(registry))
+        .map(([name]) => canonicalRegistry(name)),
+    )
+  const plain = namesWhere(({ insecure }) => insecure === true)
+  const mirrored = namesWhere(({ mirrors = [] }) => mirrors.length > 0)
   const interceptor = new Interceptor(
     { ...components, dialler, forwarder, probe, leaves },
-    { hosts, isPlain: registry => plain.has(canonicalRegistry(registry)), ...limits },
+    {
+      hosts,
+      isPlain: registry => plain.has(canonicalRegistry(registry)),
+      hasMirrors: registry => mirrored.has(canonicalRegistry(registry)),
+      ...limits,
+    },
   )
   return { interceptor, guard }
 }

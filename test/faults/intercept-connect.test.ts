@@ -208,3 +208,35 @@ test('log lines hold no query, no credential', async t => {
   assert.ok(rig.logLines.length > 0)
   assert.doesNotMatch(rig.logLines.join(''), /hunter2|c2VjcmV0|dGVzdA/)
 })
+
+test('a registry that is away but has mirrors is answered for', async t => {
+  const [away, mirror] = [await startTlsUpstream(t), await startTlsUpstream(t)]
+  away.close()
+  const registries = { [away.name]: { mirrors: [`https://${mirror.name}`] } }
+  const rig = await startInterceptor(t, { hosts: [away.name], registries })
+  const socket = await connectTls(rig, away.name, { ca: rig.ca })
+  const answer = await ask({ socket }, '/v2/team/app/manifests/v1', { headers: { host: away.name } })
+  assert.equal(answer.status, 200)
+})
+
+test('its certificate is renewed while it runs', async t => {
+  const dayMs = 86_400_000
+  let now = Date.now() - 8 * dayMs
+  const upstream = await startTlsUpstream(t)
+  const rig = await startInterceptor(t, {
+    hosts: [upstream.name],
+    registries: { [upstream.name]: {} },
+    clock: { ...systemClock, now: () => now },
+  })
+  const serialOf = async (): Promise<string> => {
+    const socket = await connectTls(rig, upstream.name, { ca: rig.ca })
+    const { serialNumber, valid_to } = socket.getPeerCertificate()
+    socket.destroy()
+    assert.ok(Date.parse(valid_to) > now + 6 * dayMs)
+    return serialNumber
+  }
+  const first = await serialOf()
+  assert.equal(await serialOf(), first)
+  now += 8 * dayMs
+  assert.notEqual(await serialOf(), first)
+})

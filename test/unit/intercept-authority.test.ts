@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { X509Certificate } from 'node:crypto'
-import { chmod, readdir, rm, stat, writeFile } from 'node:fs/promises'
+import { chmod, chown, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { createServer, connect as tlsConnect } from 'node:tls'
@@ -160,4 +160,18 @@ test('a start that was cut short between its files is made good', async t => {
   await writeAuthority(dataDir, ['reg.lab'], Date.now())
   await rm(authorityPaths(dataDir).certificate)
   assert.deepEqual((await ensureAuthority(dataDir, ['reg.lab'], Date.now())).hosts, ['reg.lab'])
+})
+
+test('what root makes belongs to whom the data directory does', {
+  skip: process.getuid?.() !== 0 && 'only root can give files away',
+}, async t => {
+  const dataDir = await makeTestDirectory(t, 'authority')
+  await chown(dataDir, 12345, 12346)
+  await writeAuthority(dataDir, ['reg.lab'], Date.now())
+  const paths = authorityPaths(dataDir)
+  for (const file of [paths.folder, paths.key, paths.certificate]) {
+    const { uid, gid } = await stat(file)
+    assert.deepEqual([uid, gid], [12345, 12346], file)
+  }
+  assert.equal((await stat(paths.key)).mode & 0o777, 0o600)
 })
