@@ -1,12 +1,13 @@
 // The options of a dfdaemon, as a table, and as the type the rest works with.
 import { checkMultiaddrs } from '../shared/config/multiaddrs.ts'
-import type { Option } from '../shared/config/option.ts'
+import { type Option, parseAddress } from '../shared/config/option.ts'
 import {
   clusterOptions,
   logOptions,
   type SharedConfig,
   upstreamOptions,
 } from '../shared/config/shared-options.ts'
+import { isRegistryName } from '../shared/source/upstreams.ts'
 import { checkForwardList, checkInterceptedHosts } from './intercept/host-list.ts'
 
 export interface DfdaemonConfig extends SharedConfig {
@@ -17,6 +18,8 @@ export interface DfdaemonConfig extends SharedConfig {
   readonly supernode: { readonly addresses: readonly string[] }
   readonly proxy: {
     readonly address: string
+    /** By listening address: the one registry that it stands for. */
+    readonly registries: Readonly<Record<string, string>>
     readonly requestsMax: number
     readonly stalledSendMs: number
     readonly prefetch: boolean
@@ -25,6 +28,7 @@ export interface DfdaemonConfig extends SharedConfig {
     readonly writes: boolean
   }
   readonly intercept: { readonly hosts: readonly string[] }
+  readonly access: { readonly freshMs: number; readonly awayMs: number }
   readonly peer: { readonly address: string; readonly announce: readonly string[] }
   readonly admin: { readonly address: string }
   readonly store: { readonly quotaBytes: number; readonly minFreeBytes: number }
@@ -55,6 +59,13 @@ export const dfdaemonOptions: readonly Option[] = [
   },
   ...clusterOptions,
   { key: 'proxy.address', kind: 'address', preset: '127.0.0.1:65001', doc: 'Where runtimes pull.' },
+  {
+    key: 'proxy.registries',
+    kind: 'map',
+    preset: {},
+    doc: 'Ports that stand for one registry each, by address: {127.0.0.1:65011: reg.lab}. There GET /v2/ shows that registry’s own challenge, so that docker login works.',
+    check: checkFaces,
+  },
   {
     key: 'proxy.requestsMax',
     kind: 'count',
@@ -100,6 +111,12 @@ export const dfdaemonOptions: readonly Option[] = [
     check: checkInterceptedHosts,
   },
   {
+    key: 'access.awayMs',
+    kind: 'duration',
+    preset: '1h',
+    doc: 'How long the registry’s yes to a caller’s credentials counts on this host while the registry is away. 0: not at all.',
+  },
+  {
     key: 'peer.address',
     kind: 'address',
     preset: '0.0.0.0:65002',
@@ -135,6 +152,19 @@ export const dfdaemonOptions: readonly Option[] = [
   ...upstreamOptions,
   ...logOptions,
 ]
+
+/** Ports of one registry each, at most. */
+const REGISTRY_PORTS_MAX = 64
+
+function checkFaces(value: Readonly<Record<string, unknown>>): string | undefined {
+  const faces = Object.entries(value)
+  if (faces.length > REGISTRY_PORTS_MAX) return `at most ${REGISTRY_PORTS_MAX} ports`
+  for (const [address, registry] of faces) {
+    if (parseAddress(address) === undefined) return `${address}: must be host:port, as 127.0.0.1:65011`
+    if (typeof registry !== 'string' || !isRegistryName(registry)) return `${address}: must name a registry`
+  }
+  return undefined
+}
 
 function atLeastOne(value: number): string | undefined {
   return value >= 1 ? undefined : 'must be 1 or more'

@@ -5,7 +5,6 @@ import type { Libp2p, PrivateKey } from '@libp2p/interface'
 import { peerIdFromString } from '@libp2p/peer-id'
 import { type Clock, systemClock } from '../shared/clock.ts'
 import { readClusterSecret } from '../shared/config/cluster-secret.ts'
-import { parseAddress } from '../shared/config/option.ts'
 import { isPantalaError } from '../shared/errors.ts'
 import { type Service, ServiceStack } from '../shared/lifecycle.ts'
 import type { Logger } from '../shared/logger.ts'
@@ -13,6 +12,7 @@ import { makeDataDir } from '../shared/make-directory.ts'
 import { TicketGate } from '../shared/protocol/admission.ts'
 import type { HostId } from '../shared/protocol/messages.ts'
 import { RegistryClient } from '../shared/source/registry-client.ts'
+import { hasOwnIdentity } from '../shared/source/upstreams.ts'
 import { dialableAddresses, peerIdOf, toTcpMultiaddr } from '../shared/transport/addresses.ts'
 import { loadIdentity } from '../shared/transport/identity.ts'
 import { createNode } from '../shared/transport/node.ts'
@@ -27,9 +27,9 @@ import { makeInterceptor } from './intercept/make-interceptor.ts'
 import { Manifests } from './manifest/manifests.ts'
 import { WriteMemory } from './manifest/write-memory.ts'
 import { DfdaemonMetrics } from './metrics.ts'
+import { listListeners, ProxyListeners } from './proxy/listeners.ts'
 import { refuseOpenProxy } from './proxy/open-proxy.ts'
 import { RequestDesk } from './proxy/request-desk.ts'
-import { ProxyServer } from './proxy/server.ts'
 import { readTlsOptions } from './proxy/tls-port.ts'
 import { hotBlobs, listHoldings } from './scheduler/holdings.ts'
 import { Libp2pSchedulerClient } from './scheduler/libp2p-client.ts'
@@ -62,6 +62,8 @@ export interface Dfdaemon {
   /** Multiaddrs where other hosts fetch pieces. */
   readonly addresses: readonly string[]
   readonly proxyUrl: string
+  /** Of the ports that stand for one registry each, in the order of `proxy.registries`. */
+  readonly registryUrls: readonly string[]
   readonly adminUrl: string
   /** Lets running requests and uploads finish within shutdown.graceMs, then stops all parts. */
   stop(): Promise<void>
@@ -107,7 +109,9 @@ interface StartContext {
 
 async function startParts({ config, components, node, secret, stack }: StartContext): Promise<Dfdaemon> {
   const { logger, clock = systemClock } = components
-  refuseOpenProxy(parseAddress(config.proxy.address)!.host, config.upstreams.allow)
+  const listeners = listListeners(config)
+  for (const { address, setting } of listeners)
+    refuseOpenProxy(address.host, config.upstreams.allow, setting.split(' ', 1)[0])
   const metrics = new DfdaemonMetrics({ processMetrics: components.processMetrics ?? true })
   const hostId = node.peerId.toString()
   const addresses = (): string[] => dialableAddresses(node.getMultiaddrs().map(String))
@@ -119,7 +123,7 @@ async function startParts({ config, components, node, secret, stack }: StartCont
       upstreams: config.upstreams,
       ...config.source,
       env: process.env,
-      ownAddresses: [config.proxy.address],
+      ownAddresses: [config.proxy.address, ...Object.keys(config.proxy.registries)],
     },
   )
   const uploads = new PieceServer(
@@ -194,6 +198,10 @@ async function startParts({ config, components, node, secret, stack }: StartCont
     {
       dataDir: join(config.dataDir, 'manifests'),
       ...config.manifest,
+      access: {
+        ...config.access,
+        hasOwnCredentials: name => hasOwnIdentity(config.upstreams, name),
+      },
       cacheBytesMax: MANIFEST_CACHE_BYTES_MAX,
     },
   )
@@ -202,19 +210,12 @@ async function startParts({ config, components, node, secret, stack }: StartCont
     { manifests, blobs: sessions, registry, writes: registry, notes, clock, logger, metrics },
     config.proxy,
   )
-  const proxyAddress = parseAddress(config.proxy.address)!
   const { interceptor, guard } = await makeInterceptor(
     { desk, clock, logger, metrics },
     { ...config, env: process.env },
   )
-  const proxy = new ProxyServer(
-    { desk, forwardProxy: interceptor },
-    {
-      ...proxyAddress,
-      tls: readTlsOptions(config.proxy.tls, { logger, clock }),
-      face: { registry: config.upstreams.default, isFixed: false },
-    },
-  )
+  const tls = readTlsOptions(config.proxy.tls, { logger, clock })
+  const proxy = new ProxyListeners({ desk, forwardProxy: interceptor }, { listeners, tls })
   let started = false
   const admin = new AdminServer(
     {
@@ -266,7 +267,7 @@ async function startParts({ config, components, node, secret, stack }: StartCont
       name: 'proxy',
       start: async () => {
         await proxy.start()
-        guard.addOwnPort(Number(new URL(proxy.url).port))
+        for (const url of proxy.urls) guard.addOwnPort(Number(new URL(url).port))
       },
       stop: graceMs => proxy.stop(graceMs),
     },
@@ -276,7 +277,8 @@ async function startParts({ config, components, node, secret, stack }: StartCont
   return {
     hostId,
     addresses: node.getMultiaddrs().map(String),
-    proxyUrl: proxy.url,
+    proxyUrl: proxy.urls[0]!,
+    registryUrls: proxy.urls.slice(1),
     adminUrl: admin.url,
     stop: () => {
       started = false

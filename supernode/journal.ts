@@ -4,11 +4,12 @@ import { decode, encode } from 'cborg'
 import { Level } from 'level'
 import { Bitfield } from '../shared/bitfield.ts'
 import type { Clock, Timer } from '../shared/clock.ts'
-import { type Digest, isDigest } from '../shared/digest.ts'
+import type { Digest } from '../shared/digest.ts'
 import { toPantalaError } from '../shared/errors.ts'
 import type { Logger } from '../shared/logger.ts'
 import { isSoundGeometry, PIECE_HASH_BYTES, pieceCount } from '../shared/piece.ts'
 import { PIECES_MAX } from '../shared/protocol/limits.ts'
+import { isTaskKey } from '../shared/task-key.ts'
 import type { EventSink } from './outbox.ts'
 import type { ClusterState } from './state/cluster-state.ts'
 import type { StateEvent } from './state/events.ts'
@@ -138,7 +139,7 @@ export class Journal implements EventSink {
     let wrong = 0
     for await (const [digest, value] of database.iterator()) {
       const entry = decodeEntry(value)
-      if (!isDigest(digest) || entry === undefined) {
+      if (!isTaskKey(digest) || entry === undefined) {
         wrong++
         continue
       }

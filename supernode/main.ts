@@ -81,7 +81,7 @@ export async function startSupernode(
   )
   const relay = new SourceRelay(
     { source, clock, logger, onResult: result => metrics.countRelay(result) },
-    config.manifest,
+    { ...config.manifest, accessFreshMs: config.access.freshMs },
   )
   const notReady = () => (config.seed.enabled && state.seeds.size === 0 ? ['the seed is not connected'] : [])
   const api = new ApiServer(

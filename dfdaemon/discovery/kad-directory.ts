@@ -10,6 +10,7 @@ import type { Clock, Timer } from '../../shared/clock.ts'
 import type { Digest } from '../../shared/digest.ts'
 import type { Logger } from '../../shared/logger.ts'
 import type { Candidate, HostId } from '../../shared/protocol/messages.ts'
+import { realmOf, type TaskKey } from '../../shared/task-key.ts'
 import { BoundedDatastore } from './bounded-datastore.ts'
 import { guardComponents, type KadComponents } from './kad-guard.ts'
 
@@ -209,9 +210,9 @@ export class KadDirectory {
   }
 }
 
-/** The content identifier of a blob, of raw bytes. The DHT reads keys as CIDs of version 0, which have room for a SHA-256 only: longer digests are hashed. */
-function cidOf(digest: Digest): CID {
-  const bytes = Buffer.from(digest.slice(7), 'hex')
+/** The content identifier of a blob, of raw bytes. The DHT reads keys as CIDs of version 0, which have room for a SHA-256 only: longer digests are hashed, and so are tasks of one registry. */
+function cidOf(task: TaskKey): CID {
+  const bytes = realmOf(task) === undefined ? Buffer.from(task.slice(7), 'hex') : Buffer.from(task)
   const key = bytes.byteLength === SHA256_BYTES ? bytes : createHash('sha256').update(bytes).digest()
   return CID.createV1(RAW_CODEC, createMultihash(SHA256_CODE, key))
 }

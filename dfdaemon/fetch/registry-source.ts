@@ -3,6 +3,7 @@ import type { Clock } from '../../shared/clock.ts'
 import { PantalaError } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/logger.ts'
 import type { BlobAnswer, SourceClient } from '../../shared/source/source-client.ts'
+import { contentOf } from '../../shared/task-key.ts'
 import { pumpBody } from './body-pump.ts'
 import type { SourceFetcher, SourceRange } from './source-fetcher.ts'
 
@@ -84,7 +85,7 @@ export class RegistrySource implements SourceFetcher {
     // Up to the blob's end no length is named: then the answer is the same as a runtime gets, and at 0 no range at all.
     const answer = await this.#components.client.openBlob(
       source,
-      digest,
+      contentOf(digest),
       at,
       end === size ? undefined : end - at,
       signal,

@@ -1,4 +1,5 @@
-// Remembers which caller may read what, as the source last said; in memory only, credentials as HMACs under a key of this process.
+// Remembers which callers the source accepted for which repository, and what the source said belongs to it; in memory only, credentials as
+// HMACs under a key of this process. Asks nobody.
 import { createHmac, randomBytes } from 'node:crypto'
 import type { Clock } from '../../shared/clock.ts'
 import type { Digest } from '../../shared/digest.ts'
@@ -8,27 +9,35 @@ import { canonicalRegistry } from '../../shared/source/upstreams.ts'
 /** Registry, repository and caller, as a name that tells nothing. */
 export type ScopeKey = string
 
-/** How long the source's word on one digest holds, in ms. */
-const CHECKED_MS = 60_000
-/** How long a manifest vouches for what it lists after the source accepted its reader, in ms: a pull of its layers must fit in. */
-const LISTED_MS = 10 * 60_000
-/** How long any acceptance holds while the source is away, in ms. */
-const AWAY_MS = 3_600_000
-const GRANTS_MAX = 100_000
+/** Callers remembered: one for each credential and repository. */
+const SCOPES_MAX = 50_000
+/** Digests remembered as belonging to a repository, all repositories together. */
+const MEMBERS_MAX = 100_000
 
-interface Grant {
-  readonly acceptedAt: number
-  readonly until: number
+/** `confirmed`: the source itself answered for it under this repository; `listed`: a manifest of the repository names it, which whoever pushed it may have made up. */
+export type Standing = 'confirmed' | 'listed'
+
+export interface AccessInit {
+  /** How long the source's yes to a credential counts for a repository, in ms. */
+  readonly freshMs: number
+  /** How long it counts while the source is away, in ms; 0: not at all. */
+  readonly awayMs: number
 }
 
 export class AccessMemory {
   readonly #clock: Clock
+  readonly #init: AccessInit
   readonly #key = randomBytes(32)
-  /** By scope and digest, least recently granted first. */
-  readonly #grants = new Map<string, Grant>()
+  /** When the source said yes, by scope; the one accepted longest ago first. */
+  readonly #accepted = new Map<ScopeKey, number>()
+  /** Until when a no is not asked about again, by scope; the oldest first. */
+  readonly #refusedUntil = new Map<ScopeKey, number>()
+  /** By repository and digest, least recently noted first. */
+  readonly #members = new Map<string, Standing>()
 
-  constructor(components: { readonly clock: Clock }) {
+  constructor(components: { readonly clock: Clock }, init: AccessInit) {
     this.#clock = components.clock
+    this.#init = init
   }
 
   scopeOf(source: SourceRef): ScopeKey {
@@ -40,51 +49,76 @@ export class AccessMemory {
     return createHmac('sha256', this.#key).update(parts).digest('base64url').slice(0, 22)
   }
 
-  /** The source accepted this scope for this digest just now. */
-  grantChecked(scope: ScopeKey, digest: Digest): void {
-    const now = this.#clock.monotonic()
-    this.#grant(scope, digest, now + CHECKED_MS, now)
+  /** The source accepted this scope `ageMs` ago; a later word is not replaced by an older one. */
+  accept(scope: ScopeKey, ageMs = 0): void {
+    const at = Math.max(
+      this.#clock.monotonic() - ageMs,
+      this.#accepted.get(scope) ?? Number.NEGATIVE_INFINITY,
+    )
+    put(this.#accepted, scope, at, SCOPES_MAX)
+    this.#refusedUntil.delete(scope)
   }
 
-  /** The scope was given this manifest by its tag, or while the source is away: no new word of the source, but what is listed may be read. */
-  grantServed(scope: ScopeKey, digest: Digest): void {
-    this.#grant(scope, digest, this.#clock.monotonic() + LISTED_MS, Number.NEGATIVE_INFINITY)
+  /** The source no longer accepts this scope; for `forMs` that need not be asked again by who would only like to know. */
+  refuse(scope: ScopeKey, forMs = 0): void {
+    this.#accepted.delete(scope)
+    this.postpone(scope, forMs)
   }
 
-  /**
-   * The scope was given the manifest `vouching`, which lists these. What is derived ends with what it is derived from: reading again and
-   * again what is cached would otherwise renew a right that the source took back long ago.
-   */
-  grantListed(scope: ScopeKey, digests: Iterable<Digest>, vouching: Digest): void {
-    const grant = this.#grants.get(`${scope} ${vouching}`)
-    if (grant === undefined) return
-    const until = Math.max(grant.until, grant.acceptedAt + LISTED_MS)
-    for (const digest of digests) this.#grant(scope, digest, until, grant.acceptedAt)
+  /** Nothing is known of this scope, nor can be for so long. */
+  postpone(scope: ScopeKey, forMs: number): void {
+    if (forMs > 0) put(this.#refusedUntil, scope, this.#clock.monotonic() + forMs, SCOPES_MAX)
   }
 
-  /** The source no longer accepts the scope for this digest. */
-  revoke(scope: ScopeKey, digest: Digest): void {
-    this.#grants.delete(`${scope} ${digest}`)
-  }
-
-  mayRead(scope: ScopeKey, digest: Digest): boolean {
-    const grant = this.#grants.get(`${scope} ${digest}`)
-    return grant !== undefined && this.#clock.monotonic() < grant.until
+  /** True if the source accepted this scope a moment ago. */
+  accepts(scope: ScopeKey): boolean {
+    return this.#ageMs(scope) < this.#init.freshMs
   }
 
   /** What holds where the source cannot be asked. */
-  mayReadWhileAway(scope: ScopeKey, digest: Digest): boolean {
-    const grant = this.#grants.get(`${scope} ${digest}`)
-    return grant !== undefined && this.#clock.monotonic() - grant.acceptedAt < AWAY_MS
+  acceptsWhileAway(scope: ScopeKey): boolean {
+    return this.#ageMs(scope) < this.#init.awayMs
   }
 
-  #grant(scope: ScopeKey, digest: Digest, ends: number, accepted: number): void {
-    const key = `${scope} ${digest}`
-    const last = this.#grants.get(key)
-    const acceptedAt = Math.max(last?.acceptedAt ?? Number.NEGATIVE_INFINITY, accepted)
-    const until = Math.max(last?.until ?? ends, ends)
-    this.#grants.delete(key)
-    this.#grants.set(key, { acceptedAt, until })
-    if (this.#grants.size > GRANTS_MAX) this.#grants.delete(this.#grants.keys().next().value!)
+  /** True if it was refused, or could not be asked about, a moment ago. */
+  isRefused(scope: ScopeKey): boolean {
+    return this.#clock.monotonic() < (this.#refusedUntil.get(scope) ?? 0)
   }
+
+  /** The source answered for the digest under this repository, whoever asked. */
+  confirm(source: SourceRef, digest: Digest): void {
+    put(this.#members, memberKey(source, digest), 'confirmed', MEMBERS_MAX)
+  }
+
+  /** A manifest that the source gave for this repository names these. */
+  list(source: SourceRef, digests: Iterable<Digest>): void {
+    for (const digest of digests) {
+      const key = memberKey(source, digest)
+      put(this.#members, key, this.#members.get(key) ?? 'listed', MEMBERS_MAX)
+    }
+  }
+
+  /** The source says that the repository has no such content. */
+  forget(source: SourceRef, digest: Digest): void {
+    this.#members.delete(memberKey(source, digest))
+  }
+
+  standingOf(source: SourceRef, digest: Digest): Standing | undefined {
+    return this.#members.get(memberKey(source, digest))
+  }
+
+  #ageMs(scope: ScopeKey): number {
+    return this.#clock.monotonic() - (this.#accepted.get(scope) ?? Number.NEGATIVE_INFINITY)
+  }
+}
+
+function memberKey(source: SourceRef, digest: Digest): string {
+  return `${canonicalRegistry(source.registry)}/${source.repository} ${digest}`
+}
+
+/** Sets an entry as the newest, and forgets the oldest beyond `entriesMax`. */
+function put<V>(map: Map<string, V>, key: string, value: V, entriesMax: number): void {
+  map.delete(key)
+  map.set(key, value)
+  if (map.size > entriesMax) map.delete(map.keys().next().value!)
 }

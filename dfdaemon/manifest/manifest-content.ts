@@ -7,12 +7,14 @@ export interface ManifestContent {
   readonly mediaType: string | undefined
   /** Config, layers and sub-manifests with their lengths in bytes, as claimed; undefined where none is. */
   readonly listed: ReadonlyMap<Digest, number | undefined>
+  /** The config blob of an image. */
+  readonly config: Digest | undefined
 }
 
 /** Digests taken from one manifest, at most. */
 const LISTED_MAX = 4_096
 
-const nothing: ManifestContent = { mediaType: undefined, listed: new Map() }
+const nothing: ManifestContent = { mediaType: undefined, listed: new Map(), config: undefined }
 
 /** What the bytes say; nothing, if they are no manifest. Never throws. */
 export function readManifest(body: Uint8Array): ManifestContent {
@@ -34,13 +36,14 @@ export function readManifest(body: Uint8Array): ManifestContent {
     listed.set(digest, sound ? size : undefined)
   }
   list(manifest['config'])
+  const [config] = listed.keys()
   for (const part of ['layers', 'manifests', 'blobs'])
     for (const descriptor of asArray(manifest[part])) list(descriptor)
   for (const layer of asArray(manifest['fsLayers'])) list(layer, 'blobSum')
   const { mediaType } = manifest
   const sound =
     typeof mediaType === 'string' && /^[a-z0-9!#$&^_.+-]{1,127}\/[a-z0-9!#$&^_.+-]{1,127}$/.test(mediaType)
-  return { mediaType: sound ? mediaType : undefined, listed }
+  return { mediaType: sound ? mediaType : undefined, listed, config }
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {

@@ -1,10 +1,11 @@
-// Keeps manifest bodies by digest and public tags on disk (level), bounded in bytes. Knows nothing of sources or rights, and no secret.
+// Keeps manifest bodies by task key and public tags on disk (level), bounded in bytes. Knows nothing of sources or rights, and no secret.
 import { mkdir, rm } from 'node:fs/promises'
 import { Level } from 'level'
 import { ByteLru } from '../../shared/byte-lru.ts'
 import { type Digest, digestAlgorithm, digestOf, isDigest } from '../../shared/digest.ts'
 import { toPantalaError } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/logger.ts'
+import { contentOf, isTaskKey, type TaskKey } from '../../shared/task-key.ts'
 
 /** Bodies held in memory in front of the disk, in bytes. */
 const MEMORY_BYTES_MAX = 8 * 1024 * 1024
@@ -96,12 +97,12 @@ export class ManifestStore {
     this.#database = undefined
   }
 
-  has(digest: Digest): boolean {
+  has(digest: TaskKey): boolean {
     return this.#index.has(digest)
   }
 
   /** A body with its media type; undefined if it is not held or no longer what it was. */
-  async get(digest: Digest): Promise<StoredManifest | undefined> {
+  async get(digest: TaskKey): Promise<StoredManifest | undefined> {
     const entry = this.#index.get(digest)
     if (entry === undefined) return undefined
     this.#index.delete(digest)
@@ -109,7 +110,7 @@ export class ManifestStore {
     const inMemory = this.#memory.get(digest)
     if (inMemory !== undefined) return { mediaType: entry.mediaType, body: inMemory }
     const body = await this.#database?.get(`b ${digest}`).catch(() => undefined)
-    if (body === undefined || digestOf(body, digestAlgorithm(digest)) !== digest) {
+    if (body === undefined || digestOf(body, digestAlgorithm(digest)) !== contentOf(digest)) {
       this.#logger.warn({ digest }, 'a manifest on disk is gone or corrupt')
       this.#forget(digest)
       return undefined
@@ -119,7 +120,7 @@ export class ManifestStore {
   }
 
   /** Keeps a body, whose digest the caller checked; a new media type replaces the old. */
-  put(digest: Digest, manifest: StoredManifest): void {
+  put(digest: TaskKey, manifest: StoredManifest): void {
     const { mediaType } = manifest
     // A body of its own: the one given may be a view that keeps a whole network frame alive.
     const body = Uint8Array.from(manifest.body)
@@ -156,7 +157,7 @@ export class ManifestStore {
     for await (const [key, value] of database.iterator({ gte: 'm ', lt: 'm!' })) {
       const digest = key.slice(2)
       const { mediaType, bytes } = decode(value)
-      if (!isDigest(digest) || typeof mediaType !== 'string' || typeof bytes !== 'number') continue
+      if (!isTaskKey(digest) || typeof mediaType !== 'string' || typeof bytes !== 'number') continue
       this.#index.set(digest, { mediaType, bytes })
       this.#bytes += bytes
     }

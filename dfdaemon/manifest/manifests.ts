@@ -3,16 +3,17 @@
 import type { Clock } from '../../shared/clock.ts'
 import { Coalescer } from '../../shared/coalesce.ts'
 import { type Digest, isDigest } from '../../shared/digest.ts'
-import { type ErrorCode, isPantalaError, PantalaError } from '../../shared/errors.ts'
+import { isPantalaError, PantalaError } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/logger.ts'
 import type { SourceRef } from '../../shared/protocol/messages.ts'
 import type { SourceClient } from '../../shared/source/source-client.ts'
 import type { SchedulerClient } from '../scheduler/scheduler-client.ts'
 import { classifyAccept, takesMediaType } from './accept-class.ts'
-import { AccessMemory, type ScopeKey } from './access-memory.ts'
+import type { ScopeKey } from './access-memory.ts'
 import { BlobSizes } from './blob-sizes.ts'
 import { readManifest } from './manifest-content.ts'
 import { ManifestStore, type StoredManifest } from './manifest-store.ts'
+import { type AdmittedBlob, isAway, ReadRights, type RightsInit, staleWord } from './read-rights.ts'
 import { type Origin, SourceAsker } from './source-asker.ts'
 import { TagMemory } from './tag-memory.ts'
 
@@ -34,6 +35,7 @@ export interface ManifestsInit {
   readonly tagFreshMs: number
   /** Manifest bodies on disk, in bytes. */
   readonly cacheBytesMax: number
+  readonly access: RightsInit
 }
 
 export interface ManifestRequest {
@@ -52,14 +54,19 @@ export interface Manifest {
   readonly stale: boolean
 }
 
+interface HeldManifest extends StoredManifest {
+  readonly isPublic: boolean
+}
+
 export class Manifests {
   readonly #components: ManifestsComponents
   readonly #store: ManifestStore
   readonly #tags: TagMemory
-  readonly #access: AccessMemory
+  readonly #rights: ReadRights
   readonly #sizes = new BlobSizes()
   readonly #asker: SourceAsker
   readonly #coalescer = new Coalescer({ distinctMax: QUESTIONS_MAX })
+  readonly #closing = new AbortController()
 
   constructor(components: ManifestsComponents, init: ManifestsInit) {
     const { scheduler, client, clock, logger } = components
@@ -69,8 +76,12 @@ export class Manifests {
       { directory: init.dataDir, cacheBytesMax: init.cacheBytesMax },
     )
     this.#tags = new TagMemory({ clock, store: this.#store }, { tagFreshMs: init.tagFreshMs })
-    this.#access = new AccessMemory({ clock })
     this.#asker = new SourceAsker({ scheduler, client, logger })
+    const onLength = (digest: Digest, length: number): void => this.#sizes.confirm(digest, length)
+    this.#rights = new ReadRights(
+      { asker: this.#asker, coalescer: this.#coalescer, clock, onLength },
+      init.access,
+    )
   }
 
   /** @throws PantalaError DATA_DIR_UNUSABLE */
@@ -79,6 +90,7 @@ export class Manifests {
   }
 
   async stop(): Promise<void> {
+    this.#closing.abort(new PantalaError('SHUTTING_DOWN'))
     await this.#store.stop()
   }
 
@@ -89,11 +101,11 @@ export class Manifests {
   async get(request: ManifestRequest, signal: AbortSignal): Promise<Manifest> {
     signal.throwIfAborted()
     const accepted = classifyAccept(request.accept)
-    const scope = this.#access.scopeOf(request.source)
+    const scope = this.#rights.memory.scopeOf(request.source)
     const manifest = isDigest(request.reference)
       ? await this.#getByDigest(request.source, scope, request.reference, accepted, signal)
       : await this.#getByTag(request.source, scope, request.reference, accepted, signal)
-    this.#noteListed(scope, manifest)
+    this.#noteListed(request.source, manifest)
     return manifest
   }
 
@@ -102,34 +114,12 @@ export class Manifests {
     return this.#sizes.sizeOf(digest)
   }
 
-  /** True if the caller was given a manifest that lists the digest, or the source accepted the caller for it a moment ago. */
-  mayRead(source: SourceRef, digest: Digest): boolean {
-    return this.#access.mayRead(this.#access.scopeOf(source), digest)
-  }
-
   /**
-   * Makes sure that the caller may read a blob, by asking the source for its length under the caller's credentials unless that is known.
-   * While the source is away, its yes of the last hour holds.
+   * Makes sure that the caller may read a blob, and says what it is kept under.
    * @throws PantalaError the source's, or the signal's reason
    */
-  async checkAccess(source: SourceRef, digest: Digest, signal: AbortSignal): Promise<void> {
-    const scope = this.#access.scopeOf(source)
-    if (this.#access.mayRead(scope, digest)) return
-    try {
-      const { length, stale } = await this.#coalescer.join(
-        `length ${scope} ${digest}`,
-        inner => this.#asker.blobLength(source, digest, inner),
-        signal,
-      )
-      if (stale) return refuseStaleWord(source)
-      this.#sizes.confirm(digest, length)
-      this.#access.grantChecked(scope, digest)
-    } catch (error) {
-      if (signal.aborted) throw signal.reason
-      if (!isAway(error)) this.#access.revoke(scope, digest)
-      else if (this.#access.mayReadWhileAway(scope, digest)) return
-      throw error
-    }
+  admit(source: SourceRef, digest: Digest, signal: AbortSignal): Promise<AdmittedBlob> {
+    return this.#rights.admit(source, digest, signal)
   }
 
   async #getByDigest(
@@ -139,24 +129,21 @@ export class Manifests {
     accepted: readonly string[],
     signal: AbortSignal,
   ): Promise<Manifest> {
-    const held = await this.#store.get(digest)
+    const held = await this.#held(source, digest)
     const usable = held !== undefined && takesMediaType(accepted, held.mediaType) ? held : undefined
-    if (usable !== undefined && this.#access.mayRead(scope, digest))
+    if (usable !== undefined && this.#rights.mayHave(source, scope, digest, usable.isPublic))
       return { ...usable, digest, stale: false }
     const key = JSON.stringify(['digest', scope, digest, accepted])
     try {
       const origin = await this.#ask(key, source, digest, accepted, usable && digest, signal)
-      if (origin.stale) refuseStaleWord(source)
-      const manifest = await this.#keep(origin, usable)
-      if (manifest.stale) this.#noteStale(source, scope, digest, digest)
-      else this.#access.grantChecked(scope, digest)
-      return manifest
+      return await this.#take(source, scope, digest, origin, usable)
     } catch (error) {
       if (signal.aborted) throw signal.reason
-      if (!isAway(error)) this.#access.revoke(scope, digest)
-      else if (usable !== undefined && this.#access.mayReadWhileAway(scope, digest))
-        return this.#serveStale(source, scope, digest, { ...usable, digest }, error)
-      throw error
+      this.#rights.noteFailure(source, scope, digest, error)
+      const mayHave =
+        usable !== undefined && this.#rights.mayHaveWhileAway(source, scope, digest, usable.isPublic)
+      if (!isAway(error) || !mayHave) throw error
+      return this.#serveStale(source, digest, { ...usable, digest }, error)
     }
   }
 
@@ -169,37 +156,66 @@ export class Manifests {
   ): Promise<Manifest> {
     const place = this.#tags.placeOf(source, scope, tag, accepted)
     const last = this.#tags.get(place)
-    const held = last && (await this.#store.get(last.digest))
-    if (last !== undefined && held !== undefined && this.#tags.isFresh(last)) {
-      this.#access.grantServed(scope, last.digest)
+    const held = last && (await this.#held(source, last.digest))
+    const { memory } = this.#rights
+    const mayHave = this.#rights.isOpen(source) || memory.accepts(scope)
+    if (last !== undefined && held !== undefined && mayHave && this.#tags.isFresh(last))
       return { mediaType: last.mediaType, digest: last.digest, body: held.body, stale: false }
-    }
     // What another caller saw saves the body's way as well: the source still decides who may have it.
     const known = held === undefined ? this.#tags.hint(place) : last?.digest
-    const base = held ?? (known && (await this.#store.get(known)))
+    const base = held ?? (known && (await this.#held(source, known)))
     try {
       const origin = await this.#ask(`tag ${place.key}`, source, tag, accepted, base && known, signal)
-      if (origin.stale) refuseStaleWord(source)
-      const manifest = await this.#keep(origin, base)
-      if (manifest.stale) this.#noteStale(source, scope, tag, manifest.digest)
-      else {
-        this.#tags.set(place, manifest)
-        this.#access.grantChecked(scope, manifest.digest)
-      }
+      const manifest = await this.#take(source, scope, tag, origin, base)
+      if (!manifest.stale) this.#tags.set(place, manifest)
       return manifest
     } catch (error) {
       if (signal.aborted) throw signal.reason
+      this.#rights.noteFailure(source, scope, undefined, error)
       if (!isAway(error)) this.#tags.delete(place)
-      else if (last !== undefined && held !== undefined && this.#tags.mayServeStale(place, last))
-        return this.#serveStale(
-          source,
-          scope,
-          tag,
-          { mediaType: last.mediaType, digest: last.digest, body: held.body },
-          error,
-        )
+      else if (last !== undefined && held !== undefined) {
+        const { mediaType, digest } = last
+        if (this.#rights.isOpen(source) || memory.acceptsWhileAway(scope))
+          return this.#serveStale(source, tag, { mediaType, digest, body: held.body }, error)
+      }
       throw error
     }
+  }
+
+  /** What is held of a manifest that callers of this source may share; `isPublic` if it was had without credentials. */
+  async #held(source: SourceRef, digest: Digest): Promise<HeldManifest | undefined> {
+    const key = this.#rights.keyFor(source, digest)
+    const own = await this.#store.get(key)
+    if (own !== undefined) return { ...own, isPublic: key === digest }
+    const anyones = key === digest ? undefined : await this.#store.get(digest)
+    return anyones && { ...anyones, isPublic: true }
+  }
+
+  /** Takes in what the source, or the supernode in its stead, answered. */
+  async #take(
+    source: SourceRef,
+    scope: ScopeKey,
+    reference: string,
+    origin: Origin,
+    held: StoredManifest | undefined,
+  ): Promise<Manifest> {
+    const isOpen = this.#rights.isOpen(source)
+    if (origin.stale && !isOpen) throw staleWord(source)
+    const manifest = await this.#keep(source, origin, held)
+    if (manifest.stale) this.#noteStale(source, reference, manifest.digest)
+    else {
+      this.#rights.memory.accept(scope, origin.ageMs)
+      this.#rights.memory.confirm(source, manifest.digest)
+      if (!isOpen) this.#learnWhetherPublic(source, manifest)
+    }
+    return manifest
+  }
+
+  /** Before its blobs are asked for: then nobody waits for the answer. */
+  #learnWhetherPublic(source: SourceRef, { body }: Manifest): void {
+    const { config } = readManifest(body)
+    if (config === undefined) return
+    this.#rights.isPublic(source, config, this.#closing.signal).catch(() => {})
   }
 
   #ask(
@@ -215,37 +231,36 @@ export class Manifests {
   }
 
   /** Completes an answer with the body held, or holds the body it brought. */
-  async #keep(origin: Origin, held: StoredManifest | undefined): Promise<Manifest> {
+  async #keep(source: SourceRef, origin: Origin, held: StoredManifest | undefined): Promise<Manifest> {
     const { mediaType, digest, stale } = origin
-    const body = origin.body ?? held?.body ?? (await this.#store.get(digest))?.body
+    const body = origin.body ?? held?.body
     if (body === undefined) throw new PantalaError('OVERLOADED', { detail: 'the manifest cache is full' })
     if (origin.body !== undefined) {
       // Bodies are shared among repositories: what the bytes call themselves counts more than what one source says.
-      this.#store.put(digest, { mediaType: readManifest(body).mediaType ?? mediaType, body })
+      const key = this.#rights.keyFor(source, digest)
+      this.#store.put(key, { mediaType: readManifest(body).mediaType ?? mediaType, body })
     }
     return { mediaType, digest, body, stale }
   }
 
-  #noteListed(scope: ScopeKey, manifest: Manifest): void {
+  #noteListed(source: SourceRef, manifest: Manifest): void {
     const { listed } = readManifest(manifest.body)
-    // By tag the runtime learns the digest and asks for that next.
-    this.#access.grantListed(scope, [manifest.digest, ...listed.keys()], manifest.digest)
+    this.#rights.memory.list(source, listed.keys())
     for (const [digest, bytes] of listed) if (bytes !== undefined) this.#sizes.claim(digest, bytes)
   }
 
   #serveStale(
     source: SourceRef,
-    scope: ScopeKey,
     reference: string,
     manifest: Omit<Manifest, 'stale'>,
     error: unknown,
   ): Manifest {
-    this.#noteStale(source, scope, reference, manifest.digest, error)
-    return { ...manifest, stale: true }
+    this.#noteStale(source, reference, manifest.digest, error)
+    const { mediaType, digest, body } = manifest
+    return { mediaType, digest, body, stale: true }
   }
 
-  #noteStale(source: SourceRef, scope: ScopeKey, reference: string, digest: Digest, error?: unknown): void {
-    this.#access.grantServed(scope, digest)
+  #noteStale(source: SourceRef, reference: string, digest: Digest, error?: unknown): void {
     const { logger, metrics } = this.#components
     const { registry, repository } = source
     const reason = isPantalaError(error) ? error.message : undefined
@@ -255,28 +270,4 @@ export class Manifests {
     )
     metrics.countManifestStale()
   }
-}
-
-const awayCodes: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
-  'SOURCE_AWAY',
-  'SOURCE_STATUS',
-  'SOURCE_STALLED',
-  'SOURCE_LENGTH_WRONG',
-  'SOURCE_DIGEST_MISMATCH',
-  'OVERLOADED',
-  'DEADLINE_PASSED',
-])
-
-/**
- * The supernode answers from memory while the source is away, and does not tell since when. That is enough for what anyone may see; a caller
- * with a credential has what this host heard of the source itself.
- */
-function refuseStaleWord(source: SourceRef): void {
-  if (source.authorization !== undefined)
-    throw new PantalaError('SOURCE_AWAY', { detail: `${source.registry}: the supernode cannot reach it` })
-}
-
-/** True if the source said nothing about the content or the caller. */
-function isAway(error: unknown): boolean {
-  return isPantalaError(error) && awayCodes.has(error.code)
 }

@@ -15,12 +15,13 @@ export interface ManifestQuestion {
   readonly known: Digest | undefined
 }
 
-/** The source's answer, checked; `body` absent: `known` still holds. `stale`: the supernode's last known, with the source away. */
+/** The source's answer, checked; `body` absent: `known` still holds. `stale`: the supernode's last known, with the source away. `ageMs`: since the source said so. */
 export interface Origin {
   readonly mediaType: string
   readonly digest: Digest
   readonly body: Uint8Array | undefined
   readonly stale: boolean
+  readonly ageMs: number
 }
 
 export class SourceAsker {
@@ -49,20 +50,20 @@ export class SourceAsker {
         'the supernode relayed a wrong manifest: asking the source',
       )
     const answer = await this.#client.manifest(source, reference, accept, known, signal)
-    return { ...answer, stale: false }
+    return { ...answer, stale: false, ageMs: 0 }
   }
 
-  /** Length in bytes, under the caller's own credentials; `stale` as in Origin. */
+  /** Length in bytes, under the caller's own credentials; `stale` and `ageMs` as in Origin. */
   async blobLength(
     source: SourceRef,
     digest: Digest,
     signal: AbortSignal,
-  ): Promise<{ readonly length: number; readonly stale: boolean }> {
+  ): Promise<Pick<Origin, 'stale' | 'ageMs'> & { readonly length: number }> {
     const relayed = await this.#relay({ kind: 'blob-length', source, reference: digest, accept: [] }, signal)
     const length = relayed?.length
     if (length !== undefined && Number.isSafeInteger(length) && length >= 0 && length <= BLOB_BYTES_MAX)
-      return { length, stale: relayed?.stale === true }
-    return { length: await this.#client.blobLength(source, digest, signal), stale: false }
+      return { length, stale: relayed?.stale === true, ageMs: relayed?.ageMs ?? 0 }
+    return { length: await this.#client.blobLength(source, digest, signal), stale: false, ageMs: 0 }
   }
 
   /** The supernode's answer; undefined if it cannot be had, as opposed to the source's refusal. */
@@ -97,11 +98,11 @@ const supernodeCodes: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
 ])
 
 function checkRelayed(relayed: Relayed, { reference, known }: ManifestQuestion): Origin | undefined {
-  const { mediaType, digest, body, stale } = relayed
+  const { mediaType, digest, body, stale, ageMs = 0 } = relayed
   if (digest === undefined || !isDigest(digest)) return undefined
   if (isDigest(reference) && digest !== reference) return undefined
-  if (body === undefined) return digest === known ? { mediaType, digest, body, stale } : undefined
+  if (body === undefined) return digest === known ? { mediaType, digest, body, stale, ageMs } : undefined
   if (body.byteLength > MANIFEST_BYTES_MAX || digestOf(body, digestAlgorithm(digest)) !== digest)
     return undefined
-  return { mediaType, digest, body, stale }
+  return { mediaType, digest, body, stale, ageMs }
 }

@@ -9,8 +9,6 @@ import type { ScopeKey } from './access-memory.ts'
 import type { ManifestStore, StoredTag } from './manifest-store.ts'
 
 const TAGS_MAX = 20_000
-/** A tag seen with credentials is served stale for so long after the source last accepted them, in ms. */
-const STALE_PRIVATE_MS = 3_600_000
 
 /** Where a tag is remembered: `name` for everyone and for the disk, `key` for one caller. */
 export interface TagPlace {
@@ -75,9 +73,5 @@ export class TagMemory {
   isFresh(tag: StoredTag): boolean {
     const ageMs = this.#clock.now() - tag.at
     return ageMs >= 0 && ageMs < this.#tagFreshMs
-  }
-
-  mayServeStale(place: TagPlace, tag: StoredTag): boolean {
-    return place.anonymous || this.#clock.now() - tag.at < STALE_PRIVATE_MS
   }
 }

@@ -26,8 +26,12 @@ export async function serveBlob(
 ): Promise<boolean> {
   const { blobs, manifests, metrics } = components
   const { source, signal, response } = exchange
-  if (!manifests.mayRead(source, digest)) await manifests.checkAccess(source, digest, signal)
-  const request: BlobRequest = { digest, source, size: manifests.sizeOf(digest) }
+  const admitted = await manifests.admit(source, digest, signal)
+  const request: BlobRequest = {
+    digest: admitted.key,
+    source: admitted.source,
+    size: manifests.sizeOf(digest),
+  }
   const common = {
     'docker-content-digest': digest,
     'accept-ranges': 'bytes',

@@ -7,10 +7,10 @@ import { PantalaError } from '../../shared/errors.ts'
  * from inside the network it is in.
  * @throws PantalaError CONFIG_INVALID if the proxy listens beyond loopback and `*` is among the allowed registries
  */
-export function refuseOpenProxy(host: string, allow: readonly string[]): void {
+export function refuseOpenProxy(host: string, allow: readonly string[], option = 'proxy.address'): void {
   if (!allow.includes('*') || isLoopback(host)) return
   throw new PantalaError('CONFIG_INVALID', {
-    detail: `proxy.address ${host} can be reached from elsewhere: upstreams.allow must then list the registries instead of *`,
+    detail: `${option} ${host} can be reached from elsewhere: upstreams.allow must then list the registries instead of *`,
   })
 }
 

@@ -6,6 +6,7 @@ import type { Logger } from '../../shared/logger.ts'
 import type { SourceRef } from '../../shared/protocol/messages.ts'
 import type { SourceClient } from '../../shared/source/source-client.ts'
 import type { WriteClient } from '../../shared/source/write-client.ts'
+import type { TaskKey } from '../../shared/task-key.ts'
 import type { Blobs } from '../session/blobs.ts'
 
 /** A manifest as it is handed on. */
@@ -25,10 +26,12 @@ export interface ManifestSource {
   ): Promise<ServedManifest>
   /** Length of a blob that some manifest named, in bytes. */
   sizeOf(digest: Digest): number | undefined
-  /** True if this caller may read the blob, as far as is known here. */
-  mayRead(source: SourceRef, digest: Digest): boolean
-  /** Asks the source whether this caller may. @throws PantalaError of the source if not */
-  checkAccess(source: SourceRef, digest: Digest, signal: AbortSignal): Promise<void>
+  /** Makes sure that this caller may read the blob: what it is kept under, and whom to ask for it. @throws PantalaError of the source if not */
+  admit(
+    source: SourceRef,
+    digest: Digest,
+    signal: AbortSignal,
+  ): Promise<{ readonly key: TaskKey; readonly source: SourceRef }>
 }
 
 /** What writes may have changed: content that is remembered of a repository. */

@@ -34,7 +34,7 @@ export class RequestDesk {
   readonly #root: RootRoute
   readonly #locations = new UploadLocations()
   #running = 0
-  #stopping = false
+  #closing: Promise<void> | undefined
   #onIdle: (() => void) | undefined
 
   constructor(components: ProxyComponents & { clock: Clock }, init: RequestDeskInit) {
@@ -65,9 +65,13 @@ export class RequestDesk {
     return isRead || (this.#init.writes && isWrite(method, target))
   }
 
-  /** Takes no more requests and lets those running finish within `graceMs`. */
-  async close(graceMs: number): Promise<void> {
-    this.#stopping = true
+  /** Takes no more requests and lets those running finish within `graceMs`. Every listener calls it; the first sets the time. */
+  close(graceMs: number): Promise<void> {
+    this.#closing ??= this.#close(graceMs)
+    return this.#closing
+  }
+
+  async #close(graceMs: number): Promise<void> {
     if (this.#running === 0 || graceMs <= 0) return
     await new Promise<void>(resolve => {
       const timer = setTimeout(resolve, graceMs)
@@ -117,7 +121,7 @@ export class RequestDesk {
 
   /** @throws PantalaError METHOD_UNSUPPORTED | OVERLOADED | SHUTTING_DOWN, or what is wrong with the path */
   #admit(request: IncomingMessage, response: ServerResponse, face: Face): OciRequest {
-    if (this.#stopping) throw new PantalaError('SHUTTING_DOWN')
+    if (this.#closing !== undefined) throw new PantalaError('SHUTTING_DOWN')
     if (this.#running > this.#init.requestsMax) {
       throw new PantalaError('OVERLOADED', { detail: `${this.#init.requestsMax} requests are being served` })
     }
@@ -177,7 +181,7 @@ export class RequestDesk {
     response.writeHead(status, {
       ...headers,
       'content-length': Buffer.byteLength(body),
-      ...(hasBody(request) || this.#stopping ? { connection: 'close' } : {}),
+      ...(hasBody(request) || this.#closing !== undefined ? { connection: 'close' } : {}),
     })
     if (request.method !== 'HEAD') response.write(body)
     void endAnswer(request, response)

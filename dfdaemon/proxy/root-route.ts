@@ -15,8 +15,13 @@ const PATIENCE_MS = 2_000
 /** Registries whose challenge is remembered. */
 const REGISTRIES_MAX = 256
 
-/** What a registry says at its root: it wants credentials, it does not, or nothing. */
-type RootAnswer = { readonly challenge: string } | 'open' | 'away'
+/** What a registry says at its root: it refuses the caller, it does not, or nothing. */
+type RootAnswer = { readonly status: 401 | 403; readonly challenge: string | undefined } | 'open' | 'away'
+
+const refusals = {
+  401: { code: 'UNAUTHORIZED', message: 'authentication required' },
+  403: { code: 'DENIED', message: 'the registry refuses these credentials' },
+} as const
 
 interface Remembered {
   readonly answer: Promise<RootAnswer>
@@ -35,20 +40,18 @@ export class RootRoute {
   }
 
   /**
-   * 401 with the challenge where the registry shows one, 200 otherwise; also 200 while it is away, so that what is cached can be pulled.
+   * The registry's own refusal with its challenge where it has one, 200 otherwise; also 200 while it is away, so that what is cached can be pulled.
    * A caller's credential is tried at the registry each time: this is how `docker login` finds out that it is wrong.
    */
   async serve(exchange: ProxyExchange): Promise<boolean> {
     const { response, source, method } = exchange
     const answer = await (source.authorization === undefined ? this.#recall(source) : this.#ask(source))
     const isRefused = typeof answer === 'object'
-    const body = isRefused
-      ? JSON.stringify({ errors: [{ code: 'UNAUTHORIZED', message: 'authentication required' }] })
-      : '{}'
-    response.writeHead(isRefused ? 401 : 200, {
+    const body = isRefused ? JSON.stringify({ errors: [refusals[answer.status]] }) : '{}'
+    response.writeHead(isRefused ? answer.status : 200, {
       'content-type': 'application/json; charset=utf-8',
       'content-length': Buffer.byteLength(body),
-      ...(isRefused ? { 'www-authenticate': answer.challenge } : {}),
+      ...(isRefused && answer.challenge !== undefined ? { 'www-authenticate': answer.challenge } : {}),
     })
     response.end(method === 'HEAD' ? undefined : body)
     return true
@@ -90,12 +93,13 @@ export class RootRoute {
 function readRootAnswer({ status, headers, body }: ForwardAnswer): RootAnswer {
   body.destroy()
   const challenge = headers['www-authenticate']
-  if (status === 401 && challenge !== undefined) return { challenge }
+  if (status === 401 || status === 403) return { status, challenge }
   return status >= 500 ? 'away' : 'open'
 }
 
 /** Where mirrors are asked too, a refusal comes as an error. */
 function readRootFailure(error: unknown): RootAnswer {
-  if (!isPantalaError(error, 'SOURCE_UNAUTHORIZED') || error.challenge === undefined) return 'away'
-  return { challenge: error.challenge }
+  if (isPantalaError(error, 'SOURCE_DENIED')) return { status: 403, challenge: undefined }
+  if (!isPantalaError(error, 'SOURCE_UNAUTHORIZED')) return 'away'
+  return { status: 401, challenge: error.challenge }
 }

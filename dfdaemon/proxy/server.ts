@@ -11,6 +11,8 @@ import { TlsPort, type TlsPortInit } from './tls-port.ts'
 export interface ProxyInit {
   readonly host: string
   readonly port: number
+  /** Option and value, as errors name them; `proxy.address` unless given. */
+  readonly setting?: string
   readonly face: Face
   /** TLS instead of plain HTTP. */
   readonly tls?: TlsPortInit | undefined
@@ -67,12 +69,12 @@ export class ProxyServer {
 
   /** @throws PantalaError ADDRESS_IN_USE | CONFIG_INVALID */
   async start(): Promise<void> {
-    const { host, port } = this.#init
+    const { host, port, setting = `proxy.address ${host}:${port}` } = this.#init
     try {
       await this.#port.listen(host, port)
     } catch (error) {
       if (isPantalaError(error)) throw error
-      throw explainListenFailure(`proxy.address ${host}:${port}`, error)
+      throw explainListenFailure(setting, error)
     }
   }
 

@@ -1,6 +1,7 @@
 // Hashes a blob in order while its pieces land in any order, so that the whole digest is known soon after the last piece.
 import { type Digest, DigestCheck } from '../../shared/digest.ts'
 import { type Geometry, pieceCount, pieceLength, pieceOffset } from '../../shared/piece.ts'
+import { contentOf } from '../../shared/task-key.ts'
 
 /** Bytes hashed in one go on the event loop; about 1 ms of SHA-256. */
 const HASH_SLICE_BYTES = 2 * 1024 * 1024
@@ -30,7 +31,7 @@ export class BlobVerifier {
     init: { digest: Digest; geometry: Geometry },
   ) {
     this.#geometry = init.geometry
-    this.#check = new DigestCheck(init.digest)
+    this.#check = new DigestCheck(contentOf(init.digest))
     this.#readable = components.readable
     this.#read = components.read
     this.#lendBuffer = components.lendBuffer

@@ -1,9 +1,10 @@
 // Contract of getting a blob's bytes, wherever they are: what the proxy knows of sessions.
-import type { Digest } from '../../shared/digest.ts'
 import type { SourceRef } from '../../shared/protocol/messages.ts'
+import type { TaskKey } from '../../shared/task-key.ts'
 
 export interface BlobRequest {
-  readonly digest: Digest
+  /** What it is kept and spread under: see task-key.ts. */
+  readonly digest: TaskKey
   readonly source: SourceRef
   /** Length in bytes, from a manifest already seen; asked of the source if absent. */
   readonly size: number | undefined

@@ -1,6 +1,7 @@
 // Hands a blob on straight from the source when the store can't take it; nothing is kept or shared, the digest is still checked.
 import { DigestCheck } from '../../shared/digest.ts'
 import { PantalaError } from '../../shared/errors.ts'
+import { contentOf } from '../../shared/task-key.ts'
 import type { SourceFetcher, SourceRange } from '../fetch/source-fetcher.ts'
 import type { TakeChunk } from './blobs.ts'
 
@@ -15,7 +16,7 @@ export async function passThrough(
   signal: AbortSignal,
 ): Promise<void> {
   const whole = range.offset === 0 && range.length === range.size
-  const check = whole ? new DigestCheck(range.digest) : undefined
+  const check = whole ? new DigestCheck(contentOf(range.digest)) : undefined
   let passed = 0
   let last: Uint8Array | undefined
   const takeOn = (chunk: Uint8Array): Promise<void> | undefined => {

@@ -4,6 +4,7 @@ import { isPantalaError, PantalaError } from '../../shared/errors.ts'
 import { BLOB_BYTES_MAX, type Geometry, geometryFor, pieceAt, pieceCount } from '../../shared/piece.ts'
 import type { Candidate, Grant } from '../../shared/protocol/messages.ts'
 import type { SourceClient } from '../../shared/source/source-client.ts'
+import { contentOf } from '../../shared/task-key.ts'
 import type { BlobHandle } from '../store/blob-store.ts'
 import { sendBlob } from './blob-sending.ts'
 import { BlobSession } from './blob-session.ts'
@@ -59,7 +60,10 @@ export class SessionTable implements Blobs {
     signal: AbortSignal,
   ): Promise<OpenBlob> {
     signal.throwIfAborted()
-    const cached = await this.#openComplete(request.digest, signal)
+    const { digest } = request
+    // What anyone may have may also be had by who asks under a credential.
+    const cached =
+      (await this.#openComplete(digest, signal)) ?? (await this.#openComplete(contentOf(digest), signal))
     if (cached !== undefined) return cached
     const size = this.#sessions.get(request.digest)?.geometry.size ?? (await this.length(request, signal))
     if (size > BLOB_BYTES_MAX) return this.#openPassThrough(request, size)
@@ -78,7 +82,8 @@ export class SessionTable implements Blobs {
   async length(request: BlobRequest, signal: AbortSignal): Promise<number> {
     const known = request.size ?? this.#c.store.stat(request.digest)?.size
     if (known !== undefined) return known
-    const { source, digest } = request
+    const { source } = request
+    const digest = contentOf(request.digest)
     if (this.#c.scheduler.connected) {
       try {
         const ask = { kind: 'blob-length', source, reference: digest, accept: [] } as const

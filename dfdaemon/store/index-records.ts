@@ -1,8 +1,9 @@
 // What the index's records look like, sealed so that rot in one is noticed: level does not check its own sums when it reads. No I/O.
 import { Bitfield } from '../../shared/bitfield.ts'
-import { type Digest, isDigest } from '../../shared/digest.ts'
+import type { Digest } from '../../shared/digest.ts'
 import { type Geometry, PIECE_HASH_BYTES, pieceCount } from '../../shared/piece.ts'
 import { hashPiece } from '../../shared/piece-hash.ts'
+import { isTaskKey } from '../../shared/task-key.ts'
 import { checkGeometry } from './geometry-check.ts'
 import type { StoredBlob } from './stored-blob.ts'
 
@@ -47,7 +48,7 @@ export function writeRecords(blob: StoredBlob): IndexRecord[] {
 export function readBlobRecord(key: string, value: Buffer): IndexedBlob | undefined {
   const digest = key.slice(blobKeys.gte.length)
   const meta = unseal(key, value)
-  if (meta === undefined || !isDigest(digest)) return undefined
+  if (meta === undefined || !isTaskKey(digest)) return undefined
   try {
     const { size, pieceSize, complete, usedAt } = JSON.parse(meta.toString()) as IndexedBlob
     checkGeometry({ size, pieceSize })

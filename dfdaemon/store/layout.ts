@@ -1,11 +1,12 @@
 // Where everything of the store lies under the data directory:
 //
 //   <dataDir>/
-//     blobs/<algorithm>/<first two hex digits>/<hex digits>   complete blobs, under their digest
+//     blobs/<algorithm>/<first two hex digits>/<hex digits>   complete blobs, under their digest (…@registry: task-key.ts)
 //     partial/<algorithm>-<hex digits>                        blobs being put together, sparse, pieces at their offset
 //     index/                                                  level: what is held of each blob (piece-index.ts)
 import { join } from 'node:path'
-import { type Digest, isDigest } from '../../shared/digest.ts'
+import type { Digest } from '../../shared/digest.ts'
+import { isTaskKey } from '../../shared/task-key.ts'
 
 const ALGORITHMS = ['sha256', 'sha512'] as const
 
@@ -54,13 +55,13 @@ export class StoreLayout {
 /** The digest that a file name in partial/ stands for; undefined if it is none of ours. */
 export function parsePartialName(name: string): Digest | undefined {
   const digest = name.replace('-', ':')
-  return isDigest(digest) ? digest : undefined
+  return isTaskKey(digest) ? digest : undefined
 }
 
 /** The digest that a file under blobs/ stands for; undefined if it is none of ours. */
 export function parseFinalName(algorithm: string, fanOut: string, name: string): Digest | undefined {
   const digest = `${algorithm}:${name}`
-  return isDigest(digest) && name.startsWith(fanOut) && fanOut.length === 2 ? digest : undefined
+  return isTaskKey(digest) && name.startsWith(fanOut) && fanOut.length === 2 ? digest : undefined
 }
 
 function splitDigest(digest: Digest): [algorithm: string, hex: string] {

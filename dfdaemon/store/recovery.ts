@@ -11,6 +11,7 @@ import {
   pieceOffset,
 } from '../../shared/piece.ts'
 import { hashPiece } from '../../shared/piece-hash.ts'
+import { contentOf } from '../../shared/task-key.ts'
 import type { Disk } from './disk.ts'
 import type { IndexedBlob } from './index-records.ts'
 import { parseFinalName, parsePartialName, type StoreLayout } from './layout.ts'
@@ -145,7 +146,7 @@ export async function readStray(
   } finally {
     await disk.closeFile(fd)
   }
-  return `${digestAlgorithm(digest)}:${hash.digest('hex')}` === digest ? blob : undefined
+  return `${digestAlgorithm(digest)}:${hash.digest('hex')}` === contentOf(digest) ? blob : undefined
 }
 
 /**

@@ -7,6 +7,7 @@ export interface SharedConfig {
   readonly cluster: { readonly secret: string | undefined; readonly secretFile: string | undefined }
   readonly upstreams: UpstreamsConfig
   readonly manifest: { readonly tagFreshMs: number }
+  readonly access: { readonly freshMs: number }
   readonly source: { readonly stallTimeoutMs: number }
   readonly shutdown: { readonly graceMs: number }
   readonly log: { readonly level: string; readonly format: 'auto' | 'json' | 'pretty' }
@@ -64,6 +65,12 @@ export const upstreamOptions: readonly Option[] = [
     kind: 'duration',
     preset: '5s',
     doc: 'How long a tag is served without asking the source again.',
+  },
+  {
+    key: 'access.freshMs',
+    kind: 'duration',
+    preset: '60s',
+    doc: 'How long the registry’s yes to a caller’s credentials counts for a repository; a withdrawn right ends after that. 0: the registry is asked each time.',
   },
   {
     key: 'source.stallTimeoutMs',

@@ -1,6 +1,6 @@
 // Small checkers from which codec.ts builds the table of messages: each takes an unknown value and gives it back typed, or throws.
-import { type Digest, isDigest } from '../digest.ts'
 import { PantalaError } from '../errors.ts'
+import { isTaskKey, TASK_KEY_CHARS_MAX, type TaskKey } from '../task-key.ts'
 
 /** Gives `value` back as T. `at` names the field for the message. @throws PantalaError MESSAGE_INVALID */
 export type Check<T> = (value: unknown, at: string) => T
@@ -47,8 +47,10 @@ export function bytes(min: number, max: number, multipleOf = 1): Check<Uint8Arra
   }
 }
 
-export const digest: Check<Digest> = (value, at) => {
-  if (typeof value !== 'string' || value.length > 135 || !isDigest(value)) failCheck(at, 'a digest')
+/** A digest, or what a task is named by. */
+export const digest: Check<TaskKey> = (value, at) => {
+  if (typeof value !== 'string' || value.length > TASK_KEY_CHARS_MAX || !isTaskKey(value))
+    failCheck(at, 'a digest')
   return value
 }
 

@@ -221,6 +221,7 @@ const supernodeMessages: Table<SupernodeMessage> = {
     length: counter,
     body: optional(bytes(0, MANIFEST_BYTES_MAX)),
     stale: flag,
+    ageMs: optional(counter),
   }),
   refused: record({ type: word('refused'), id: requestId, code, detail, challenge }),
 }

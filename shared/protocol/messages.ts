@@ -257,6 +257,8 @@ export interface Relayed {
   readonly body?: Uint8Array
   /** True if the source was away and this is the last known answer. */
   readonly stale: boolean
+  /** How long ago the source said so, in ms; absent: just now. */
+  readonly ageMs?: number
 }
 
 /** Answer to `register` or `relay` that failed; `code` is an ErrorCode. */

@@ -1,6 +1,5 @@
 // The frames of /pantala/piece/1.0.0 as bytes: a fixed header and a body. Written by hand since piece bodies must not be copied or buffered;
 // piece-parser.ts reads them. docs/protocol.md, "Piece exchange", is the specification.
-import type { Digest } from '../digest.ts'
 import {
   BLOB_BYTES_MAX,
   type Geometry,
@@ -8,6 +7,7 @@ import {
   PIECE_BYTES_MIN,
   PIECE_HASH_BYTES,
 } from '../piece.ts'
+import { contentOf, REALM_BYTES, realmOf, type TaskKey } from '../task-key.ts'
 
 export const PIECE_PROTOCOL = '/pantala/piece/1.0.0'
 
@@ -75,7 +75,8 @@ export const ALONE_BYTES_MAX = 2 * 1024
 export const OTHERS_BYTES_MAX = 64 * 1024
 
 const PIECES_MAX = BLOB_BYTES_MAX / PIECE_BYTES_MIN
-const SUBSCRIBE_BYTES_MAX = 1 + 64 + 8 + 4
+const GEOMETRY_BYTES = 8 + 4
+const SUBSCRIBE_BYTES_MAX = 1 + 64 + GEOMETRY_BYTES + REALM_BYTES
 
 /** Largest body of each frame, in bytes; a frame over its limit ends the stream before a byte of its body is kept. */
 export const bodyBytesMax: Readonly<Record<number, number>> = {
@@ -127,27 +128,31 @@ export function encodeFrame(
   return bytes
 }
 
-/** Body of `subscribe`: algorithm u8 (1 sha256, 2 sha512), digest, size u64, piece size u32. */
-export function encodeSubscribe(slot: number, digest: Digest, geometry: Geometry): Uint8Array {
-  const hex = digest.slice(7)
-  const digestBytes = Buffer.from(hex, 'hex')
-  const body = Buffer.alloc(1 + digestBytes.byteLength + 12)
-  body[0] = digest.startsWith('sha256:') ? 1 : 2
+/** Body of `subscribe`: algorithm u8 (1 sha256, 2 sha512), digest, size u64, piece size u32, realm if the task has one (task-key.ts). */
+export function encodeSubscribe(slot: number, key: TaskKey, geometry: Geometry): Uint8Array {
+  const digestBytes = Buffer.from(contentOf(key).slice(7), 'hex')
+  const realm = Buffer.from(realmOf(key) ?? '', 'hex')
+  const geometryAt = 1 + digestBytes.byteLength
+  const body = Buffer.alloc(geometryAt + GEOMETRY_BYTES + realm.byteLength)
+  body[0] = key.startsWith('sha256:') ? 1 : 2
   digestBytes.copy(body, 1)
-  body.writeBigUInt64BE(BigInt(geometry.size), 1 + digestBytes.byteLength)
-  body.writeUInt32BE(geometry.pieceSize, 1 + digestBytes.byteLength + 8)
+  body.writeBigUInt64BE(BigInt(geometry.size), geometryAt)
+  body.writeUInt32BE(geometry.pieceSize, geometryAt + 8)
+  realm.copy(body, geometryAt + GEOMETRY_BYTES)
   return encodeFrame(FRAME.subscribe, 0, slot, 0, body)
 }
 
 export interface Subscribe {
-  readonly digest: Digest
+  readonly digest: TaskKey
   readonly geometry: Geometry
 }
 
 /** Undefined if malformed, or if the geometry is not one that may be used. */
 export function decodeSubscribe(body: Uint8Array): Subscribe | undefined {
   const digestBytes = body[0] === 1 ? 32 : body[0] === 2 ? 64 : 0
-  if (digestBytes === 0 || body.byteLength !== 1 + digestBytes + 12) return undefined
+  const realmAt = 1 + digestBytes + GEOMETRY_BYTES
+  const realmBytes = body.byteLength - realmAt
+  if (digestBytes === 0 || (realmBytes !== 0 && realmBytes !== REALM_BYTES)) return undefined
   const view = Buffer.from(body.buffer, body.byteOffset, body.byteLength)
   const geometry = {
     size: Number(view.readBigUInt64BE(1 + digestBytes)),
@@ -155,7 +160,8 @@ export function decodeSubscribe(body: Uint8Array): Subscribe | undefined {
   }
   if (!isSoundGeometry(geometry)) return undefined
   const hex = view.toString('hex', 1, 1 + digestBytes)
-  return { digest: digestBytes === 32 ? `sha256:${hex}` : `sha512:${hex}`, geometry }
+  const realm = realmBytes === 0 ? '' : `@${view.toString('hex', realmAt)}`
+  return { digest: digestBytes === 32 ? `sha256:${hex}${realm}` : `sha512:${hex}${realm}`, geometry }
 }
 
 export function encodeRequest(slot: number, id: number, piece: number): Uint8Array {

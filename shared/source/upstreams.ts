@@ -30,6 +30,23 @@ export function canonicalRegistry(name: string): string {
   return dockerHubNames.has(lower) ? 'docker.io' : lower
 }
 
+/**
+ * True where requests that bring no credentials may be sent with this service's own, by file or client certificate: what such a registry
+ * answers is not what it would tell anyone.
+ */
+export function hasOwnIdentity(config: UpstreamsConfig, registry: string): boolean {
+  const name = canonicalRegistry(registry)
+  return Object.entries(config.registries).some(
+    ([key, { certFile, credentialsFile }]) =>
+      canonicalRegistry(key) === name && (certFile ?? credentialsFile) !== undefined,
+  )
+}
+
+/** True for what can name a registry: host, or host and port. */
+export function isRegistryName(text: string): boolean {
+  return namePattern.test(text.toLowerCase())
+}
+
 export class Upstreams {
   /** Canonical name of the registry for names that carry none. */
   readonly default: string

@@ -1,5 +1,5 @@
-// Fetches manifests, blob lengths and small blobs from the source once for all who ask, and never gives one credential's answer to another.
-import { createHmac, randomBytes } from 'node:crypto'
+// Fetches manifests, blob lengths and small blobs from the source once for all who ask: what the source says of content serves everyone whom
+// it accepts for the repository, and it is asked about every credential itself. Bodies serve the callers of the registry that sent them.
 import { ByteLru } from '../../shared/byte-lru.ts'
 import type { Clock } from '../../shared/clock.ts'
 import { Coalescer } from '../../shared/coalesce.ts'
@@ -8,15 +8,18 @@ import { isPantalaError, PantalaError } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/logger.ts'
 import type { Register, Relay, Relayed, SourceRef } from '../../shared/protocol/messages.ts'
 import type { SourceClient } from '../../shared/source/source-client.ts'
+import { canonicalRegistry } from '../../shared/source/upstreams.ts'
+import { contentOf } from '../../shared/task-key.ts'
+import { AcceptedCallers } from './accepted-callers.ts'
 import { Gate } from './gate.ts'
 
 /** Manifests and small blobs kept, in bytes together. */
 const BODIES_BYTES_MAX = 128 * 1024 * 1024
 const BODIES_MAX = 50_000
-/** Answers remembered: who may have what. */
+/** Answers remembered. */
 const ANSWERS_MAX = 100_000
-/** How long the source's yes to a credential counts for content that never changes, in ms. */
-const ACCESS_FRESH_MS = 60_000
+/** An answer older than this is not given while the source is away, in ms. */
+const STALE_MS_MAX = 24 * 3_600_000
 /** Longest that one question to the source may take, in ms. */
 const SOURCE_TIMEOUT_MS = 30_000
 const SOURCE_REQUESTS_MAX = 64
@@ -26,7 +29,27 @@ interface Answer {
   readonly mediaType: string
   readonly digest: Digest | undefined
   readonly length: number
-  at: number
+  /** When the source said so. */
+  readonly at: number
+}
+
+/** An answer with how long ago the source last said so to this caller, in ms. */
+interface Given {
+  readonly answer: Answer
+  readonly stale: boolean
+  readonly ageMs: number
+}
+
+/** One thing that one caller wants of the source. */
+interface Wish {
+  readonly source: SourceRef
+  /** Names the answer: with the caller's credential only where the answer may differ between callers. */
+  readonly key: string
+  /** Content that never changes: the answer holds for whoever the source accepts. */
+  readonly isFixed: boolean
+  /** True where the answer is of no use without the body. */
+  readonly needsBody: boolean
+  fetch(signal: AbortSignal): Promise<Answer>
 }
 
 export type RelayResult = 'fetched' | 'shared' | 'stale' | 'failed'
@@ -45,8 +68,10 @@ export class SourceRelay {
   readonly #logger: Logger | undefined
   readonly #onResult: (result: RelayResult) => void
   readonly #tagFreshMs: number
-  readonly #credentialKey = randomBytes(32)
-  readonly #bodies = new ByteLru<Digest, Uint8Array>({ bytesMax: BODIES_BYTES_MAX, entriesMax: BODIES_MAX })
+  readonly #freshMs: number
+  readonly #callers: AcceptedCallers
+  /** By registry and digest: what one registry sent proves nothing of another. */
+  readonly #bodies = new ByteLru<string, Uint8Array>({ bytesMax: BODIES_BYTES_MAX, entriesMax: BODIES_MAX })
   readonly #answers = new ByteLru<string, Answer>({ bytesMax: ANSWERS_MAX, entriesMax: ANSWERS_MAX })
   readonly #coalescer = new Coalescer({ distinctMax: SOURCE_REQUESTS_MAX + SOURCE_REQUESTS_WAITING_MAX })
   readonly #gate = new Gate({ runningMax: SOURCE_REQUESTS_MAX, waitingMax: SOURCE_REQUESTS_WAITING_MAX })
@@ -59,13 +84,15 @@ export class SourceRelay {
       /** Told of each question's end. */
       onResult?: (result: RelayResult) => void
     },
-    init: { tagFreshMs: number },
+    init: { readonly tagFreshMs: number; readonly accessFreshMs: number },
   ) {
     this.#source = components.source
     this.#clock = components.clock
     this.#logger = components.logger
     this.#onResult = components.onResult ?? (() => {})
     this.#tagFreshMs = init.tagFreshMs
+    this.#freshMs = init.accessFreshMs
+    this.#callers = new AcceptedCallers({ clock: components.clock })
   }
 
   /** @throws PantalaError the source's, OVERLOADED, DEADLINE_PASSED, or the signal's reason */
@@ -74,24 +101,24 @@ export class SourceRelay {
     signal: AbortSignal,
   ): Promise<Omit<Relayed, 'type' | 'id'>> {
     const { kind, source, reference, accept, known } = request
-    const key = this.#keyOf(kind, source, reference, [...new Set(accept)].sort())
-    const fetchAnswer =
+    const wish =
       kind === 'manifest'
-        ? (inner: AbortSignal) => this.#fetchManifest(key, source, reference, accept, inner)
-        : (inner: AbortSignal) => this.#fetchLength(key, source, parseDigest(reference), inner)
-    const freshMs = isDigest(reference) ? ACCESS_FRESH_MS : this.#tagFreshMs
-    const { answer, stale } = await this.#answer(key, freshMs, fetchAnswer, signal)
+        ? this.#wishManifest(source, reference, accept)
+        : this.#wishLength(source, reference)
+    const { answer, stale, ageMs } = await this.#answer(wish, this.#freshFor(wish), signal)
     const { mediaType, digest, length } = answer
-    if (kind === 'blob-length' || digest === undefined) return { mediaType, length, stale }
-    if (digest === known) return { mediaType, digest, length, stale }
-    const body = this.#bodies.get(digest)
-    if (body !== undefined) return { mediaType, digest, length, body, stale }
+    if (kind === 'blob-length' || digest === undefined) return { mediaType, length, stale, ageMs }
+    if (digest === known) return { mediaType, digest, length, stale, ageMs }
+    const body = this.#bodies.get(bodyKey(source, digest))
+    if (body !== undefined) return { mediaType, digest, length, body, stale, ageMs }
     // Dropped from the cache meanwhile: ask once more, now without the answer that is remembered.
-    this.#answers.delete(key)
-    const again = await this.#answer(key, 0, fetchAnswer, signal)
-    const late = again.answer.digest === undefined ? undefined : this.#bodies.get(again.answer.digest)
+    this.#answers.delete(wish.key)
+    const again = await this.#answer(wish, 0, signal)
+    const late =
+      again.answer.digest === undefined ? undefined : this.#bodies.get(bodyKey(source, again.answer.digest))
     if (late === undefined) throw new PantalaError('OVERLOADED', { detail: 'the manifest cache is full' })
-    return { ...again.answer, body: late, stale: again.stale }
+    const { at: _, ...told } = again.answer
+    return { ...told, body: late, stale: again.stale, ageMs: again.ageMs }
   }
 
   /**
@@ -102,57 +129,111 @@ export class SourceRelay {
     request: Pick<Register, 'digest' | 'size' | 'source'>,
     signal: AbortSignal,
   ): Promise<Uint8Array> {
-    const { digest, size, source } = request
-    const key = this.#keyOf('blob', source, digest, [])
-    await this.#answer(
-      key,
-      ACCESS_FRESH_MS,
-      inner => this.#fetchBlob(key, source, digest, size, inner),
-      signal,
-    )
-    const body = this.#bodies.get(digest)
+    const { size, source } = request
+    const digest = contentOf(request.digest)
+    const wish: Wish = {
+      source,
+      key: keyOf('blob', source, digest, []),
+      isFixed: true,
+      needsBody: true,
+      fetch: inner => this.#fetchBlob(source, digest, size, inner),
+    }
+    await this.#answer(wish, this.#freshMs, signal)
+    const body = this.#bodies.get(bodyKey(source, digest))
     if (body === undefined) throw new PantalaError('OVERLOADED', { detail: 'the blob cache is full' })
     if (body.byteLength !== size)
       throw new PantalaError('SOURCE_LENGTH_WRONG', { detail: `${body.byteLength} bytes, not ${size}` })
     return body
   }
 
-  /** The answer remembered, if it is fresh; else the source's; else, where the source is away, the one remembered. */
-  async #answer(
-    key: string,
-    freshMs: number,
-    fetchAnswer: (signal: AbortSignal) => Promise<Answer>,
-    signal: AbortSignal,
-  ): Promise<{ answer: Answer; stale: boolean }> {
-    const remembered = this.#answers.get(key)
-    const bodyGone = remembered?.digest !== undefined && this.#bodies.get(remembered.digest) === undefined
-    if (remembered !== undefined && !bodyGone && this.#clock.monotonic() - remembered.at < freshMs) {
-      this.counts.hits++
-      this.#onResult('shared')
-      return { answer: remembered, stale: false }
+  #wishManifest(source: SourceRef, reference: string, accept: readonly string[]): Wish {
+    const isFixed = isDigest(reference)
+    // What a tag is shown to point to may depend on who asks.
+    const caller = isFixed ? [] : [this.#callers.scopeOf(source)]
+    const key = keyOf('manifest', source, reference, [...[...new Set(accept)].sort(), ...caller])
+    const fetch = (inner: AbortSignal) => this.#fetchManifest(key, source, reference, accept, inner)
+    return { source, key, isFixed, needsBody: true, fetch }
+  }
+
+  #wishLength(source: SourceRef, reference: string): Wish {
+    const digest = parseDigest(reference)
+    const key = keyOf('blob-length', source, digest, [])
+    const fetch = async (inner: AbortSignal): Promise<Answer> => {
+      const length = await this.#source.blobLength(source, digest, inner)
+      return this.#stamp({ mediaType: '', digest: undefined, length })
+    }
+    return { source, key, isFixed: true, needsBody: false, fetch }
+  }
+
+  #freshFor(wish: Wish): number {
+    return wish.isFixed ? this.#freshMs : this.#tagFreshMs
+  }
+
+  /**
+   * The answer remembered, if the source accepted this caller a moment ago; else the source's; else, where the source is away and anyone may
+   * know and was told, the one remembered. A refusal ends what is remembered of the caller.
+   */
+  async #answer(wish: Wish, freshMs: number, signal: AbortSignal): Promise<Given> {
+    const { source, key } = wish
+    const scope = this.#callers.scopeOf(source)
+    const remembered = this.#recall(wish)
+    if (remembered !== undefined) {
+      const ageMs = wish.isFixed ? this.#callers.ageMs(scope) : this.#clock.monotonic() - remembered.at
+      if (ageMs < freshMs) {
+        this.counts.hits++
+        this.#onResult('shared')
+        return { answer: remembered, stale: false, ageMs: Math.trunc(ageMs) }
+      }
     }
     let asked = false
     try {
       const answer = await this.#coalescer.join(
-        key,
+        `${scope} ${key}`,
         inner => {
           asked = true
-          return this.#ask(fetchAnswer, inner)
+          return this.#ask(wish.fetch, inner)
         },
         signal,
       )
-      this.#onResult(asked ? 'fetched' : 'shared')
-      return { answer, stale: false }
-    } catch (error) {
-      if (remembered === undefined || bodyGone || !isAway(error) || signal.aborted) {
-        this.#onResult('failed')
-        throw error
+      if (asked) {
+        this.#answers.set(key, answer, 1)
+        this.#callers.accept(scope)
       }
-      this.counts.stale++
-      this.#onResult('stale')
-      this.#logger?.warn({ err: error, digest: remembered.digest }, 'source is away, answering from memory')
-      return { answer: remembered, stale: true }
+      this.#onResult(asked ? 'fetched' : 'shared')
+      return { answer, stale: false, ageMs: 0 }
+    } catch (error) {
+      if (signal.aborted) throw error
+      if (!isAway(error)) this.#noteRefusal(wish, scope, error)
+      else if (source.authorization === undefined && remembered !== undefined) {
+        // What another caller was told is not yet this one's.
+        const ageMs = Math.max(this.#callers.ageMs(scope), this.#clock.monotonic() - remembered.at)
+        if (ageMs < STALE_MS_MAX) {
+          this.counts.stale++
+          this.#onResult('stale')
+          this.#logger?.warn(
+            { err: error, digest: remembered.digest },
+            'source is away, answering from memory',
+          )
+          return { answer: remembered, stale: true, ageMs: Math.trunc(ageMs) }
+        }
+      }
+      this.#onResult('failed')
+      throw error
     }
+  }
+
+  /** What is remembered for a wish; nothing, where the body that belongs to it is gone. */
+  #recall({ source, key, needsBody }: Wish): Answer | undefined {
+    const answer = this.#answers.get(key)
+    if (answer?.digest === undefined || !needsBody) return answer
+    return this.#bodies.get(bodyKey(source, answer.digest)) === undefined ? undefined : answer
+  }
+
+  /** The source said no: to the caller, or that there is no such content in the repository. */
+  #noteRefusal(wish: Wish, scope: string, error: unknown): void {
+    this.#callers.refuse(scope)
+    const isCallers = isPantalaError(error, 'SOURCE_UNAUTHORIZED') || isPantalaError(error, 'SOURCE_DENIED')
+    if (!wish.isFixed || !isCallers) this.#answers.delete(wish.key)
   }
 
   #ask(fetchAnswer: (signal: AbortSignal) => Promise<Answer>, signal: AbortSignal): Promise<Answer> {
@@ -181,33 +262,22 @@ export class SourceRelay {
     signal: AbortSignal,
   ): Promise<Answer> {
     const last = this.#answers.get(key)?.digest ?? (isDigest(reference) ? reference : undefined)
-    const cached = last === undefined ? undefined : this.#bodies.get(last)
+    const cached = last === undefined ? undefined : this.#bodies.get(bodyKey(source, last))
     const got = await this.#source.manifest(source, reference, accept, cached && last, signal)
     const body = got.body ?? cached
     if (body === undefined) throw new PantalaError('SOURCE_STATUS', { detail: 'no manifest in the answer' })
-    if (got.body !== undefined) this.#bodies.set(got.digest, got.body, got.body.byteLength)
-    return this.#remember(key, { mediaType: got.mediaType, digest: got.digest, length: body.byteLength })
+    if (got.body !== undefined) this.#bodies.set(bodyKey(source, got.digest), got.body, got.body.byteLength)
+    return this.#stamp({ mediaType: got.mediaType, digest: got.digest, length: body.byteLength })
   }
 
-  async #fetchLength(key: string, source: SourceRef, digest: Digest, signal: AbortSignal): Promise<Answer> {
-    const length = await this.#source.blobLength(source, digest, signal)
-    return this.#remember(key, { mediaType: '', digest: undefined, length })
-  }
-
-  async #fetchBlob(
-    key: string,
-    source: SourceRef,
-    digest: Digest,
-    size: number,
-    signal: AbortSignal,
-  ): Promise<Answer> {
-    if (this.#bodies.get(digest) === undefined) {
+  async #fetchBlob(source: SourceRef, digest: Digest, size: number, signal: AbortSignal): Promise<Answer> {
+    const body = bodyKey(source, digest)
+    if (this.#bodies.get(body) === undefined) {
       // Different credentials at once still fetch the body once: the others wait, then ask with HEAD.
-      const body = `body ${digest}`
       let mine = false
       await this.#coalescer
         .join(
-          body,
+          `body ${body}`,
           inner => {
             mine = true
             return this.#download(source, digest, size, inner)
@@ -217,16 +287,16 @@ export class SourceRelay {
         .catch(error => {
           if (mine) throw error
         })
-      if (mine) return this.#remember(key, { mediaType: '', digest, length: size })
-      if (this.#bodies.get(digest) === undefined) {
+      if (mine) return this.#stamp({ mediaType: '', digest, length: size })
+      if (this.#bodies.get(body) === undefined) {
         await this.#download(source, digest, size, signal)
-        return this.#remember(key, { mediaType: '', digest, length: size })
+        return this.#stamp({ mediaType: '', digest, length: size })
       }
     }
     const length = await this.#source.blobLength(source, digest, signal)
     if (length !== size)
       throw new PantalaError('SOURCE_LENGTH_WRONG', { detail: `${length} bytes, not ${size}` })
-    return this.#remember(key, { mediaType: '', digest, length })
+    return this.#stamp({ mediaType: '', digest, length })
   }
 
   async #download(source: SourceRef, digest: Digest, size: number, signal: AbortSignal): Promise<void> {
@@ -248,22 +318,20 @@ export class SourceRelay {
     const check = new DigestCheck(digest)
     check.update(bytes)
     if (!check.matches()) throw new PantalaError('SOURCE_DIGEST_MISMATCH', { detail: digest })
-    this.#bodies.set(digest, bytes, bytes.byteLength)
+    this.#bodies.set(bodyKey(source, digest), bytes, bytes.byteLength)
   }
 
-  #remember(key: string, answer: Omit<Answer, 'at'>): Answer {
-    const remembered = { ...answer, at: this.#clock.monotonic() }
-    this.#answers.set(key, remembered, 1)
-    return remembered
+  #stamp(answer: Omit<Answer, 'at'>): Answer {
+    return { ...answer, at: this.#clock.monotonic() }
   }
+}
 
-  /** Names a question and who asks it; the credential only as an HMAC under a key of this process. */
-  #keyOf(kind: string, source: SourceRef, reference: string, accept: readonly string[]): string {
-    const credential = createHmac('sha256', this.#credentialKey)
-      .update(source.authorization ?? '')
-      .digest('base64')
-    return JSON.stringify([kind, source.registry, source.repository, reference, accept, credential])
-  }
+function keyOf(kind: string, source: SourceRef, reference: string, more: readonly string[]): string {
+  return JSON.stringify([kind, canonicalRegistry(source.registry), source.repository, reference, more])
+}
+
+function bodyKey(source: SourceRef, digest: Digest): string {
+  return `${canonicalRegistry(source.registry)} ${digest}`
 }
 
 function isAway(error: unknown): boolean {

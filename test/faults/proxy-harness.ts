@@ -83,10 +83,12 @@ export async function startProxy({ writeClient, ...init }: HarnessInit = {}) {
       return { mediaType: manifestType, digest: manifestDigest, body: manifestBody, stale: false }
     },
     sizeOf: () => undefined,
-    mayRead: () => behaviour.mayRead,
-    async checkAccess(_source, digest) {
-      checks.push(digest)
-      if (behaviour.accessError !== undefined) throw behaviour.accessError
+    async admit(source, digest) {
+      if (!behaviour.mayRead) {
+        checks.push(digest)
+        if (behaviour.accessError !== undefined) throw behaviour.accessError
+      }
+      return { key: digest, source }
     },
   }
   const registry = {
@@ -118,7 +120,7 @@ export async function startProxy({ writeClient, ...init }: HarnessInit = {}) {
   )
   const proxy = new ProxyServer(
     { desk },
-    { host: '127.0.0.1', port: 0, face: { registry: 'reg.lab', isFixed: false } },
+    { host: '127.0.0.1', port: 0, setting: 'proxy.address', face: { registry: 'reg.lab', isFixed: false } },
   )
   await proxy.start()
   const ask = (path: string, options: RequestOptions = {}): Promise<Answer> =>

@@ -76,6 +76,15 @@ test('a credential shown at /v2/ is tried at the source, so that a wrong one is 
   assert.equal((await stage.ask('/v2/', { headers: { authorization: 'Basic d3Jvbmc=' } })).status, 401)
 })
 
+test('a source that forbids at /v2/, or shows no challenge, is repeated as it is', async () => {
+  for (const status of [401, 403]) {
+    stage.behaviour.forward = () => ({ status, headers: {}, body: '' })
+    const answer = await stage.ask('/v2/', { headers: { authorization: 'Basic d3Jvbmc=' } })
+    assert.deepEqual([answer.status, answer.headers['www-authenticate']], [status, undefined])
+    assert.equal(errorOf(answer).code, status === 401 ? 'UNAUTHORIZED' : 'DENIED')
+  }
+})
+
 test('GET /v2/ of many at once is one question to the source, and 200 where the source is away', async () => {
   let release = (_: Forwarded) => {}
   const answer = new Promise<Forwarded>(resolve => {

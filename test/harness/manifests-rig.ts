@@ -5,6 +5,8 @@ import { join } from 'node:path'
 import { Level } from 'level'
 import { Manifests } from '../../dfdaemon/manifest/manifests.ts'
 import { type Clock, systemClock } from '../../shared/clock.ts'
+import type { Digest } from '../../shared/digest.ts'
+import type { SourceRef } from '../../shared/protocol/messages.ts'
 import { MemoryScheduler } from '../doubles/memory-scheduler.ts'
 import { ScriptedClient } from './scripted-client.ts'
 import { recordingLogger } from './source-client.ts'
@@ -37,6 +39,8 @@ export class ManifestsRig {
   readonly signal = AbortSignal.timeout(20_000)
   readonly lines: string[]
   staleCount = 0
+  /** Taken by the next start. */
+  readonly access = { freshMs: 60_000, awayMs: 3_600_000, hasOwnCredentials: () => false }
   manifests: Manifests
   readonly #directory: string
   readonly #make: () => Manifests
@@ -51,7 +55,7 @@ export class ManifestsRig {
     this.#make = () =>
       new Manifests(
         { scheduler, client, clock, logger, metrics },
-        { dataDir: directory, tagFreshMs: 5_000, cacheBytesMax },
+        { dataDir: directory, tagFreshMs: 5_000, cacheBytesMax, access: this.access },
       )
     this.manifests = this.#make()
   }
@@ -73,7 +77,11 @@ export class ManifestsRig {
     return this.manifests.get({ source: this.source(authorization), reference, accept }, this.signal)
   }
 
-  source(authorization?: string) {
+  admit(digest: Digest, authorization?: string) {
+    return this.manifests.admit(this.source(authorization), digest, this.signal)
+  }
+
+  source(authorization?: string): SourceRef {
     return {
       registry: 'reg.lab',
       repository: 'a/b',

@@ -54,7 +54,7 @@ export async function startScheduleEdge(init: NetInit = {}) {
         ? undefined
         : new SourceRelay(
             { source: init.source, clock: systemClock },
-            { tagFreshMs: init.tagFreshMs ?? 5000 },
+            { tagFreshMs: init.tagFreshMs ?? 5000, accessFreshMs: 60_000 },
           )
     const service = new ScheduleService(
       {

@@ -13,6 +13,8 @@ export class ScriptedClient implements SourceClient {
   failure: PantalaError | undefined
   /** Credentials that are accepted; any if undefined. */
   accepted: string | undefined
+  /** What the source thinks of a caller and what is asked for, beyond `accepted`; undefined: nothing against it. */
+  judge: ((source: SourceRef, what: Digest | string) => PantalaError | undefined) | undefined
   /** Held up until this settles. */
   gate: Promise<void> | undefined
 
@@ -32,7 +34,7 @@ export class ScriptedClient implements SourceClient {
     known: Digest | undefined,
     signal: AbortSignal,
   ): Promise<ManifestAnswer> {
-    await this.#answer(source, isDigest(reference) ? 'digest' : `tag ${reference}`, signal)
+    await this.#answer(source, isDigest(reference) ? 'digest' : `tag ${reference}`, reference, signal)
     const held = this.tags.get(reference)
     if (held === undefined) throw new PantalaError('SOURCE_MANIFEST_UNKNOWN')
     const digest = digestOf(held.body)
@@ -40,7 +42,7 @@ export class ScriptedClient implements SourceClient {
   }
 
   async blobLength(source: SourceRef, digest: Digest, signal: AbortSignal): Promise<number> {
-    await this.#answer(source, 'length', signal)
+    await this.#answer(source, 'length', digest, signal)
     const length = this.lengths.get(digest)
     if (length === undefined) throw new PantalaError('SOURCE_BLOB_UNKNOWN')
     return length
@@ -56,7 +58,7 @@ export class ScriptedClient implements SourceClient {
 
   async close(): Promise<void> {}
 
-  async #answer(source: SourceRef, what: string, signal: AbortSignal): Promise<void> {
+  async #answer(source: SourceRef, what: string, reference: string, signal: AbortSignal): Promise<void> {
     this.asked.push(what)
     this.sources.push(source)
     await this.gate
@@ -64,5 +66,7 @@ export class ScriptedClient implements SourceClient {
     if (this.failure !== undefined) throw this.failure
     if (this.accepted !== undefined && source.authorization !== this.accepted)
       throw new PantalaError('SOURCE_UNAUTHORIZED', { challenge: 'Basic realm="x"' })
+    const objection = this.judge?.(source, reference)
+    if (objection !== undefined) throw objection
   }
 }

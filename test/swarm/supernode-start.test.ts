@@ -26,6 +26,7 @@ async function makeConfig(t: TestContext, changes: Partial<SupernodeConfig> = {}
     seed: { enabled: false, peerAddress: '127.0.0.1:0', quotaBytes: 1e9 },
     upstreams: { default: 'docker.io', registries: {}, allow: ['*'] },
     manifest: { tagFreshMs: 5000 },
+    access: { freshMs: 60_000 },
     host: { expireMs: 15_000 },
     supernodes: [],
     source: { budgetRatio: 1.6, stallTimeoutMs: 10_000 },

@@ -151,6 +151,18 @@ test('registries are checked to the last setting', () => {
   assert.match(registries('{ colour: red }'), /reg\.lab\.colour: unknown/)
 })
 
+test('ports of one registry are checked to the last name', () => {
+  const read = (value: unknown) =>
+    readValue(dfdaemonOptions.find(option => option.key === 'proxy.registries')!, value)
+  const good = { '127.0.0.1:65011': 'reg.lab:5000', '[::1]:0': 'docker.io' }
+  assert.deepEqual(read(good), { value: good })
+  assert.match(JSON.stringify(read({ '65011': 'reg.lab' })), /65011: must be host:port/)
+  for (const name of ['https://reg.lab', '', 5000])
+    assert.match(JSON.stringify(read({ '127.0.0.1:65011': name })), /must name a registry/)
+  const many = Array.from({ length: 65 }, (_, port) => [`127.0.0.1:${port}`, 'reg.lab'])
+  assert.match(JSON.stringify(read(Object.fromEntries(many))), /at most 64/)
+})
+
 test('supernode addresses must end in a PeerId', () => {
   assert.match(
     faultsOf({ flags: { 'supernode.addresses': '/ip4/10.0.0.5/tcp/8001' } }),

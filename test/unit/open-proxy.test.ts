@@ -25,6 +25,7 @@ test('a proxy beyond loopback needs a list of registries', () => {
     isPantalaError(error, 'CONFIG_INVALID') && /upstreams\.allow/.test(error.message)
   for (const host of ['0.0.0.0', '::', '10.0.0.1', 'node-1'])
     assert.throws(() => refuseOpenProxy(host, ['reg.lab', '*']), open)
+  assert.throws(() => refuseOpenProxy('0.0.0.0', ['*'], 'proxy.registries'), /proxy\.registries 0\.0\.0\.0/)
   refuseOpenProxy('0.0.0.0', ['reg.lab'])
   refuseOpenProxy('0.0.0.0', [])
   refuseOpenProxy('127.0.0.1', ['*'])

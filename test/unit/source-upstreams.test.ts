@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { isPantalaError } from '../../shared/errors.ts'
 import { isLinkLocal, isLoopback } from '../../shared/source/reach/address-class.ts'
-import { Upstreams } from '../../shared/source/upstreams.ts'
+import { hasOwnIdentity, Upstreams } from '../../shared/source/upstreams.ts'
 
 const config = {
   default: 'docker.io',
@@ -21,6 +21,18 @@ const refuses = (upstreams: Upstreams, name: string, code: 'UPSTREAM_UNKNOWN' | 
     error => isPantalaError(error, code),
     name,
   )
+
+test('a registry that is shown a certificate or credentials of our own is not asked as anyone', () => {
+  const registries = {
+    'reg.lab': { certFile: '/c.pem', keyFile: '/k.pem' },
+    'index.docker.io': { credentialsFile: '/config.json' },
+    'open.lab': { caFile: '/ca.pem' },
+  }
+  const own = ['REG.lab', 'reg.lab', 'docker.io', 'open.lab', 'other.lab'].map(name =>
+    hasOwnIdentity({ ...config, registries }, name),
+  )
+  assert.deepEqual(own, [true, true, true, false, false])
+})
 
 test('lists mirrors first, then the registry, by https unless told otherwise', () => {
   const upstreams = new Upstreams(config)

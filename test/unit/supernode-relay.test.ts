@@ -17,7 +17,7 @@ function makeRelay() {
   const digest = source.putBlob(small)
   const clock = { ms: 0 }
   const turned: Clock = { now: () => clock.ms, monotonic: () => clock.ms, after: () => ({ cancel() {} }) }
-  const relay = new SourceRelay({ source, clock: turned }, { tagFreshMs: 5000 })
+  const relay = new SourceRelay({ source, clock: turned }, { tagFreshMs: 5000, accessFreshMs: 60_000 })
   const ask = (authorization?: string, known?: typeof digest) =>
     relay.relay(
       {
@@ -91,6 +91,88 @@ test('an answer for one credential is not given to another', async () => {
     assert.ok(isPantalaError(error, 'SOURCE_UNAUTHORIZED'))
     return error.challenge === 'Bearer realm="r"'
   })
+})
+
+test('with the source away nobody is told what only others were, and nothing that is a day old', async () => {
+  const { source, clock, relay, ask, digest, askBlob } = makeRelay()
+  const from = (authorization?: string) => ({ registry: 'r', repository: 'a/b', authorization })
+  const length = (authorization?: string) =>
+    relay.relay({ kind: 'blob-length', source: from(authorization), reference: digest, accept: [] }, signal)
+  const isAway = (error: unknown) => isPantalaError(error, 'SOURCE_AWAY')
+  source.refused.add(undefined)
+  await length('Bearer good')
+  await askBlob('Bearer good')
+  clock.ms = 61_000
+  source.away = true
+  for (const authorization of [undefined, 'Bearer good']) {
+    await assert.rejects(length(authorization), isAway)
+    await assert.rejects(askBlob(authorization), isAway)
+  }
+  source.away = false
+  source.refused.clear()
+  await ask()
+  await length()
+  source.away = true
+  clock.ms += 23 * 3_600_000
+  assert.deepEqual([(await ask()).stale, (await length()).stale], [true, true])
+  clock.ms += 3_600_000
+  await assert.rejects(ask(), isAway)
+  await assert.rejects(length(), isAway)
+})
+
+test('what the source said of content serves each caller it accepts for the repository, with its age', async () => {
+  const { source, clock, relay, digest } = makeRelay()
+  const length = (authorization: string, repository = 'a/b') =>
+    relay.relay(
+      {
+        kind: 'blob-length',
+        source: { registry: 'r', repository, authorization },
+        reference: digest,
+        accept: [],
+      },
+      signal,
+    )
+  await length('Bearer a')
+  clock.ms = 40_000
+  assert.equal((await length('Bearer a')).ageMs, 40_000)
+  await length('Bearer b')
+  clock.ms = 50_000
+  assert.equal((await length('Bearer b')).ageMs, 10_000)
+  await length('Bearer a', 'a/other')
+  assert.deepEqual(
+    source.requests.map(request => request.replace('HEAD blob ', '')),
+    ['Bearer a', 'Bearer b', 'Bearer a'],
+  )
+  clock.ms = 60_001
+  source.refused.add('Bearer a')
+  await assert.rejects(length('Bearer a'), error => isPantalaError(error, 'SOURCE_UNAUTHORIZED'))
+  // A refusal for one digest ends the yes for all of the repository, and another caller's stays.
+  source.refused.clear()
+  source.away = true
+  await assert.rejects(length('Bearer a'), error => isPantalaError(error, 'SOURCE_AWAY'))
+  assert.equal((await length('Bearer b')).stale, false)
+})
+
+test('a body that one registry sent is not given to callers of another, whatever that one says it holds', async () => {
+  const { source, relay, digest, askBlob } = makeRelay()
+  await askBlob('Bearer good')
+  const blobs = source.blobs.get(digest)!
+  source.blobs.set(digest, Buffer.alloc(blobs.byteLength, 'x'))
+  const rival = { registry: 'rival', repository: 'a/b', authorization: 'Bearer bad' }
+  await assert.rejects(relay.smallBlob({ digest, size: small.byteLength, source: rival }, signal), error =>
+    isPantalaError(error, 'SOURCE_DIGEST_MISMATCH'),
+  )
+  const manifest = digestOf(body)
+  source.manifests.set(`a/b:${manifest}`, { mediaType: 'application/m', body })
+  const get = (registry: string) =>
+    relay.relay(
+      { kind: 'manifest', source: { ...rival, registry }, reference: manifest, accept: [], known: undefined },
+      signal,
+    )
+  await get('r')
+  source.requests.length = 0
+  await get('rival')
+  assert.match(source.requests[0]!, /^GET manifest/)
 })
 
 test('a refusal is not hidden by an older answer', async () => {
