@@ -1,6 +1,7 @@
 // `npm run bench`: runs one lab in full, or a short form of all; prints figures and goals, and writes docs/benchmarks.md and a page per lab.
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { cpuLab } from './cpu/lab.ts'
 import type { Lab, LabRecord, LabWish } from './lab.ts'
 import { latencyLab } from './latency/lab.ts'
 import { describeMachine } from './measure.ts'
@@ -10,7 +11,7 @@ import { schedulerLab } from './scheduler/lab.ts'
 import { swarmLab } from './swarm/lab.ts'
 
 const docs = join(import.meta.dirname, '../../docs')
-const labs: readonly Lab[] = [swarmLab, latencyLab, schedulerLab, pullLab] as readonly Lab[]
+const labs: readonly Lab[] = [swarmLab, cpuLab, latencyLab, schedulerLab, pullLab] as readonly Lab[]
 
 const [name, ...rest] = process.argv.slice(2)
 try {
