@@ -28,8 +28,7 @@ export async function measureMoving(gib: number): Promise<MovingFigures> {
     hosts: 2,
     program: bundledProgram(),
     upstreams: () => plainHttpUpstreams(registry.address),
-    dfdaemonSettings: { store: { quotaBytes: QUOTA } },
-    supernodeSettings: {},
+    dfdaemonSettings: () => ({ store: { quotaBytes: QUOTA } }),
   })
   try {
     await cluster.start(AbortSignal.timeout(120_000))
