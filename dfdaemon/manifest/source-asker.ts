@@ -75,7 +75,11 @@ export class SourceAsker {
     try {
       return await this.#scheduler.relay(request, signal)
     } catch (error) {
-      if (signal.aborted || !(isPantalaError(error) && supernodeCodes.has(error.code))) throw error
+      if (signal.aborted || !isPantalaError(error)) throw error
+      // What this host may use for a caller without credentials, the supernode need not have.
+      const isRefused = error.code === 'SOURCE_UNAUTHORIZED' || error.code === 'SOURCE_DENIED'
+      const mayDoBetter = isRefused && this.#client.usesConfigured?.(request.source) === true
+      if (!supernodeCodes.has(error.code) && !mayDoBetter) throw error
       this.#logger.debug(
         { code: error.code, reference: request.reference },
         'no relay: asking the source itself',

@@ -4,6 +4,7 @@ import { createHmac, randomBytes } from 'node:crypto'
 import { abortable } from '../abortable.ts'
 import type { Clock } from '../clock.ts'
 import { type Challenge, parseChallenges } from './challenge.ts'
+import { IDENTITY_TOKEN_USER } from './credentials/docker-config.ts'
 import { discardBody, type Exchanges, readBody } from './exchange.ts'
 import { failureOfStatus, SourceFailure } from './source-failure.ts'
 import type { Endpoint } from './upstreams.ts'
@@ -44,10 +45,10 @@ export class TokenCache {
   headerFor(scope: AuthScope): string | undefined {
     const key = this.#keyOf(scope)
     const kept = this.#tokens.get(key)
-    if (kept === undefined) return scope.authorization
+    if (kept === undefined) return firstHeader(scope)
     if (kept.until <= this.#components.clock.monotonic()) {
       this.#tokens.delete(key)
-      return scope.authorization
+      return firstHeader(scope)
     }
     this.#tokens.delete(key)
     this.#tokens.set(key, kept)
@@ -88,12 +89,15 @@ export class TokenCache {
     const signal = AbortSignal.timeout(30_000)
     const headers = { accept: 'application/json', 'accept-encoding': 'identity' }
     const askedAt = clock.monotonic()
-    const exchange = await exchanges
-      .send(scope.endpoint, 'GET', realm, headers, scope.authorization, signal)
-      .catch(error => {
-        if (signal.aborted) throw new SourceFailure('SOURCE_STALLED', { detail: 'the token server stalled' })
-        throw error
-      })
+    const identity = identityTokenOf(scope.authorization)
+    const sending =
+      identity === undefined
+        ? exchanges.send(scope.endpoint, 'GET', realm, headers, scope.authorization, signal)
+        : exchanges.post(scope.endpoint, realm, headers, formOf(realm, identity), signal)
+    const exchange = await sending.catch(error => {
+      if (signal.aborted) throw new SourceFailure('SOURCE_STALLED', { detail: 'the token server stalled' })
+      throw error
+    })
     if (exchange.status !== 200) {
       discardBody(exchange.body)
       throw failureOfStatus(exchange.status, exchange.asked, 'other', {})
@@ -116,6 +120,34 @@ export class TokenCache {
   }
 }
 
+/** An identity token is for the token server alone. */
+function firstHeader({ authorization }: AuthScope): string | undefined {
+  return identityTokenOf(authorization) === undefined ? authorization : undefined
+}
+
+/** The identity token in Basic credentials whose user name says that it is one. */
+function identityTokenOf(authorization: string | undefined): string | undefined {
+  if (authorization === undefined || !/^basic /i.test(authorization)) return undefined
+  const plain = Buffer.from(authorization.slice('basic '.length), 'base64').toString('utf8')
+  const user = `${IDENTITY_TOKEN_USER}:`
+  return plain.startsWith(user) && plain.length > user.length ? plain.slice(user.length) : undefined
+}
+
+/** What the realm is asked by GET, as the form of OAuth 2; the realm is left without it. */
+function formOf(realm: URL, identityToken: string): URLSearchParams {
+  const form = new URLSearchParams({
+    grant_type: 'refresh_token',
+    client_id: 'pantala',
+    refresh_token: identityToken,
+  })
+  for (const name of ['service', 'scope']) {
+    const value = realm.searchParams.get(name)
+    if (value !== null) form.set(name, value)
+    realm.searchParams.delete(name)
+  }
+  return form
+}
+
 /** The token server's URL with what it is to be asked; undefined if no challenge names a usable one. */
 function chooseRealm(challenges: readonly Challenge[], scope: AuthScope): URL | undefined {
   const bearer = challenges.find(challenge => challenge.scheme === 'bearer')
@@ -129,8 +161,10 @@ function chooseRealm(challenges: readonly Challenge[], scope: AuthScope): URL | 
   realm.hash = ''
   const service = bearer.params.get('service')
   if (service !== undefined) realm.searchParams.set('service', service)
-  // Never more than reading this repository, whatever the challenge asks for.
-  realm.searchParams.set('scope', `repository:${scope.repository}:pull`)
+  // Never more than reading this repository, whatever the challenge asks for; some ask for one fixed word, in place of a repository.
+  const asked = bearer.params.get('scope') ?? ''
+  if (/^[a-z0-9_-]{1,64}$/i.test(asked)) realm.searchParams.set('scope', asked)
+  else if (scope.repository !== '') realm.searchParams.set('scope', `repository:${scope.repository}:pull`)
   return realm
 }
 

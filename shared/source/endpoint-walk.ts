@@ -3,6 +3,7 @@ import type { Clock } from '../clock.ts'
 import type { Logger } from '../logger.ts'
 import type { SourceRef } from '../protocol/messages.ts'
 import type { AuthScope, TokenCache } from './auth.ts'
+import type { ConfiguredCredentials } from './credentials/configured-credentials.ts'
 import { EndpointRace } from './endpoint-race.ts'
 import { discardBody, type Exchange, type Exchanges } from './exchange.ts'
 import { SourceFailure } from './source-failure.ts'
@@ -18,9 +19,16 @@ export interface WalkComponents {
   readonly upstreams: Upstreams
   readonly exchanges: Exchanges
   readonly tokens: TokenCache
+  readonly credentials: ConfiguredCredentials
   readonly clock: Clock
   readonly logger: Logger
   readonly random: () => number
+}
+
+export interface Asked {
+  readonly source: SourceRef
+  /** Asked by this service for itself, not for a client. */
+  readonly isOwn: boolean
 }
 
 export interface EndpointWalkInit {
@@ -46,13 +54,10 @@ export class EndpointWalk {
    * pass (no connection, 5xx, 429, wrong bytes) is tried again after a pause.
    * @throws PantalaError with what was tried, or the signal's reason
    */
-  async tryEach<T>(
-    source: SourceRef,
-    signal: AbortSignal,
-    run: (attempt: EndpointTry) => Promise<T>,
-  ): Promise<T> {
+  async tryEach<T>(asked: Asked, signal: AbortSignal, run: (attempt: EndpointTry) => Promise<T>): Promise<T> {
     const { upstreams, clock, logger, random } = this.#components
     signal.throwIfAborted()
+    const { source } = asked
     const endpoints = upstreams.endpointsOf(source.registry)
     if (endpoints.length > 1) this.#lookAgain(endpoints)
     const onFailure = (error: SourceFailure) =>
@@ -68,8 +73,8 @@ export class EndpointWalk {
         run: (endpoint, signal) =>
           run(
             new EndpointTry(this.#components, {
+              ...asked,
               endpoint,
-              source,
               signal,
               hasOther: () => race.hasOther(endpoint),
               // Alone it is asked again, however it fails.
@@ -108,9 +113,8 @@ export class EndpointWalk {
   }
 }
 
-export interface EndpointTryInit {
+export interface EndpointTryInit extends Asked {
   readonly endpoint: Endpoint
-  readonly source: SourceRef
   readonly signal: AbortSignal
   /** See EndpointTry. */
   readonly hasOther: () => boolean
@@ -128,6 +132,7 @@ export class EndpointTry {
   readonly #components: WalkComponents
   readonly #endpoint: Endpoint
   readonly #source: SourceRef
+  readonly #isOwn: boolean
   readonly #hasOther: () => boolean
 
   constructor(components: WalkComponents, init: EndpointTryInit) {
@@ -138,6 +143,7 @@ export class EndpointTry {
     this.rivals = init.rivals
     this.fails = init.fails
     this.#hasOther = init.hasOther
+    this.#isOwn = init.isOwn
   }
 
   /** True if a refusal is not the end: this is a mirror, and another endpoint is being asked or will be. */
@@ -152,9 +158,10 @@ export class EndpointTry {
     headers: Readonly<Record<string, string>>,
   ): Promise<Exchange> {
     const { origin, prefix } = this.#endpoint
-    const { repository, authorization } = this.#source
-    const url = new URL(`${origin}/v2/${prefix}${repository}/${path}`)
-    const scope = { endpoint: this.#endpoint, repository: `${prefix}${repository}`, authorization }
+    const repository = `${prefix}${this.#source.repository}`
+    const url = new URL(`${origin}/v2/${repository}/${path}`)
+    const { authorization } = await this.#findCredentials(repository)
+    const scope = { endpoint: this.#endpoint, repository, authorization }
     const all = { 'user-agent': 'pantala', 'accept-encoding': 'identity', ...headers }
     return this.#sendAuthorized(method, url, all, scope)
   }
@@ -166,7 +173,8 @@ export class EndpointTry {
     clientHeaders: Readonly<Record<string, string>>,
   ): Promise<Exchange> {
     const { origin, prefix } = this.#endpoint
-    const { repository, authorization } = this.#source
+    const { repository } = this.#source
+    const { authorization, isConfigured } = await this.#findCredentials(`${prefix}${repository}`)
     const headers: Record<string, string> = { 'user-agent': 'pantala', 'accept-encoding': 'identity' }
     for (const [name, value] of Object.entries(clientHeaders)) {
       const lower = name.toLowerCase()
@@ -177,8 +185,27 @@ export class EndpointTry {
       const scope = { endpoint: this.#endpoint, repository: `${prefix}${repository}`, authorization }
       return this.#sendAuthorized(method, url, headers, scope)
     }
+    // Who comes without credentials is not to be sent for a token: it would come back with one that opens nothing.
+    if (isConfigured)
+      return this.#sendAuthorized(method, url, headers, {
+        endpoint: this.#endpoint,
+        repository: '',
+        authorization,
+      })
     checkHeader(authorization)
     return this.#components.exchanges.send(this.#endpoint, method, url, headers, authorization, this.signal)
+  }
+
+  /** The caller's own credentials; where it has none and that is allowed, the configured ones for this endpoint. */
+  async #findCredentials(
+    repository: string,
+  ): Promise<{ authorization: string | undefined; isConfigured: boolean }> {
+    const { registry, authorization } = this.#source
+    const { credentials } = this.#components
+    if (authorization !== undefined || !credentials.mayServe(registry, this.#isOwn))
+      return { authorization, isConfigured: false }
+    const found = await credentials.find(registry, this.#endpoint, repository)
+    return { authorization: found, isConfigured: found !== undefined }
   }
 
   async #sendAuthorized(

@@ -69,6 +69,21 @@ export class Exchanges {
     }
   }
 
+  /**
+   * Sends a form, to be answered by its own server: a redirect is the answer. The caller reads or destroys the body.
+   * @throws as `send`
+   */
+  post(
+    endpoint: Endpoint,
+    url: URL,
+    headers: Readonly<Record<string, string>>,
+    form: URLSearchParams,
+    signal: AbortSignal,
+  ): Promise<Exchange> {
+    const all = { ...headers, 'content-type': 'application/x-www-form-urlencoded' }
+    return this.#sendOnce(endpoint, 'POST', url, all, undefined, signal, form.toString())
+  }
+
   async close(): Promise<void> {
     await this.#agents.close()
   }
@@ -91,11 +106,12 @@ export class Exchanges {
 
   async #sendOnce(
     endpoint: Endpoint,
-    method: 'GET' | 'HEAD',
+    method: 'GET' | 'HEAD' | 'POST',
     url: URL,
     headers: Readonly<Record<string, string>>,
     authorization: string | undefined,
     signal: AbortSignal,
+    body?: string,
   ): Promise<Exchange> {
     const asked = `${method} ${showUrl(url)}`
     const elsewhere = url.hostname !== new URL(endpoint.origin).hostname
@@ -106,6 +122,7 @@ export class Exchanges {
     try {
       const answer = await request(url, {
         method,
+        ...(body === undefined ? {} : { body }),
         headers: { ...headers, ...(authorization === undefined ? {} : { authorization }) },
         signal,
         dispatcher: agent,

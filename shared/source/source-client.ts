@@ -53,6 +53,8 @@ export interface SourceClient {
     headers: Readonly<Record<string, string>>,
     signal: AbortSignal,
   ): Promise<ForwardAnswer>
+  /** True if a request of this kind brings no credentials and gets the configured ones; absent: never. */
+  usesConfigured?(source: SourceRef): boolean
   close(): Promise<void>
 }
 
