@@ -6,6 +6,7 @@ import { PantalaError, toPantalaError } from '../../shared/errors.ts'
 import type { HttpProxies } from '../../shared/source/reach/http-proxy.ts'
 import type { TlsOptions } from '../../shared/source/reach/tls-trust.ts'
 import { readTarget, showTarget, type Target } from './host-name.ts'
+import { viaHeader } from './message-headers.ts'
 import type { OutboundGuard } from './outbound-guard.ts'
 import { askForTunnel } from './proxy-hop.ts'
 
@@ -14,9 +15,18 @@ const DIAL_MS = 5_000
 
 export interface DiallerComponents {
   readonly guard: OutboundGuard
+  /** Under which this proxy is named in Via headers; no other has it. */
+  readonly self: string
   readonly proxies: Pick<HttpProxies, 'proxyFor'>
   /** What TLS to a target is verified against, and what is shown to it. */
   trustFor(target: Target): TlsOptions
+}
+
+export interface DialOptions {
+  /** Of what is to be spoken: another proxy may be configured for each. */
+  readonly scheme?: 'http' | 'https'
+  /** The Via header of the CONNECT that the connection is for. */
+  readonly through?: string
 }
 
 export class Dialler {
@@ -27,10 +37,14 @@ export class Dialler {
   }
 
   /**
-   * @param scheme of what is to be spoken: another proxy may be configured for each
    * @throws PantalaError UPSTREAM_FORBIDDEN | LOOP_DETECTED | SOURCE_AWAY, or the signal's reason
    */
-  async dial(target: Target, signal: AbortSignal, scheme: 'http' | 'https' = 'https'): Promise<Socket> {
+  async dial(
+    target: Target,
+    signal: AbortSignal,
+    { scheme = 'https', through = '' }: DialOptions = {},
+  ): Promise<Socket> {
+    const via = viaHeader(through, showTarget(target), this.#c.self)
     const { guard, proxies } = this.#c
     guard.check(target)
     if (isIP(target.host) !== 0) guard.checkAddress(target, target.host)
@@ -44,7 +58,9 @@ export class Dialler {
     // The proxy is the operator's word; it looks the target's name up.
     let socket = await openTcp(hop, signal, () => {})
     if (isTls) socket = await secure(socket, hop, this.#c.trustFor(hop), signal)
-    return askForTunnel(socket, showTarget(target), proxy.token, signal)
+    const headers: Record<string, string> = { via }
+    if (proxy.token !== undefined) headers['proxy-authorization'] = proxy.token
+    return askForTunnel(socket, showTarget(target), headers, signal)
   }
 
   /** As `dial`, and TLS on it; the certificate must hold. @throws as `dial`, SOURCE_AWAY also for a handshake that fails */

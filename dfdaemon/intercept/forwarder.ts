@@ -1,5 +1,4 @@
 // Sends a client's request on to the host it names, and the answer back, both as they are: what an HTTP proxy does with all that is no registry's content.
-import { randomBytes } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { isIP } from 'node:net'
 import { Agent, type buildConnector, type Dispatcher, errors, ProxyAgent } from 'undici'
@@ -29,6 +28,8 @@ const ORIGINS_MAX = 256
 export interface ForwarderComponents {
   readonly guard: OutboundGuard
   readonly dialler: Dialler
+  /** Under which this proxy is named in Via headers; no other has it. */
+  readonly self: string
   readonly proxies: Pick<HttpProxies, 'proxyFor'>
   readonly logger: Logger
 }
@@ -54,8 +55,6 @@ export class Forwarder {
   readonly #init: ForwarderInit
   readonly #agent: Agent
   #proxyAgent: ProxyAgent | undefined
-  /** Under which this proxy is named in Via headers; no other has it. */
-  readonly #self = `pantala-${randomBytes(6).toString('hex')}`
   #running = 0
 
   constructor(components: ForwarderComponents, init: ForwarderInit) {
@@ -130,7 +129,7 @@ export class Forwarder {
     signal: AbortSignal,
   ): Promise<Dispatcher.ResponseData> {
     this.#c.guard.check(target)
-    const headers = passOnHeaders(request.rawHeaders, authority, this.#self)
+    const headers = passOnHeaders(request.rawHeaders, authority, this.#c.self)
     try {
       const answer = await this.#agentFor(scheme, target).request({
         origin: `${scheme}://${showTarget(target)}`,
@@ -158,7 +157,9 @@ export class Forwarder {
     const target = readTarget(port === '' ? host : `${host}:${port}`, isTls ? 443 : 80)!
     const deadline = AbortSignal.timeout(CONNECT_MS)
     const { dialler } = this.#c
-    const connecting = isTls ? dialler.dialTls(target, deadline) : dialler.dial(target, deadline, 'http')
+    const connecting = isTls
+      ? dialler.dialTls(target, deadline)
+      : dialler.dial(target, deadline, { scheme: 'http' })
     connecting.then(
       socket => callback(null, socket),
       (error: Error) => callback(error, null),

@@ -159,7 +159,10 @@ export class Interceptor implements ForwardProxy {
       const host = await this.#chooseHost(target)
       gone.signal.throwIfAborted()
       if (host === undefined) {
-        await this.#tunnel(target, socket, head, AbortSignal.any([gone.signal, deadline]))
+        const through = request.headers.via ?? ''
+        const upstream = await this.#dial(target, through, AbortSignal.any([gone.signal, deadline]))
+        acceptConnect(socket)
+        this.#tunnels.join(socket, upstream, head)
         return { target, result: 'tunnelled' }
       }
       acceptConnect(socket)
@@ -208,18 +211,16 @@ export class Interceptor implements ForwardProxy {
     this.#c.logger.warn({ host: name, reason }, 'not intercepted: tunnelled')
   }
 
-  async #tunnel(target: Target, socket: Socket, head: Uint8Array, signal: AbortSignal): Promise<void> {
+  /** The other end of a tunnel; places are counted while it is dialled, too. */
+  async #dial(target: Target, through: string, signal: AbortSignal): Promise<Socket> {
     if (this.#tunnels.size + this.#dialling >= this.#tunnelsMax)
       throw new PantalaError('OVERLOADED', { detail: `${this.#tunnelsMax} tunnels are open` })
     this.#dialling++
     try {
-      const upstream = await this.#c.dialler.dial(target, signal)
-      if (this.#stopping || socket.destroyed) {
-        upstream.destroy()
-        throw new PantalaError('SHUTTING_DOWN')
-      }
-      acceptConnect(socket)
-      this.#tunnels.join(socket, upstream, head)
+      const upstream = await this.#c.dialler.dial(target, signal, { through })
+      if (!this.#stopping && !signal.aborted) return upstream
+      upstream.destroy()
+      throw signal.aborted ? signal.reason : new PantalaError('SHUTTING_DOWN')
     } finally {
       this.#dialling--
     }

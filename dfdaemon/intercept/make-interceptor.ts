@@ -1,4 +1,5 @@
 // Puts the HTTP(S) proxy together from the options: its authority is made where hosts are to be intercepted and there is none.
+import { randomBytes } from 'node:crypto'
 import type { Clock } from '../../shared/clock.ts'
 import { parseAddress } from '../../shared/config/option.ts'
 import type { Logger } from '../../shared/logger.ts'
@@ -58,8 +59,9 @@ export async function makeInterceptor(
   const trustFor = readTrusts(upstreams.registries)
   const { proxy, noProxy } = upstreams
   const proxies = new HttpProxies({ proxy, noProxy, env: config.env, ownAddresses: [config.proxy.address] })
-  const dialler = new Dialler({ guard, proxies, trustFor })
-  const forwarder = new Forwarder({ guard, dialler, proxies, logger }, { ...config.proxy, ...limits })
+  const self = `pantala-${randomBytes(6).toString('hex')}`
+  const dialler = new Dialler({ guard, self, proxies, trustFor })
+  const forwarder = new Forwarder({ guard, self, dialler, proxies, logger }, { ...config.proxy, ...limits })
   const probe = new TlsProbe({ dialler, clock, trustFor })
   const leaves = hosts.length === 0 ? undefined : await makeLeaves(components, config)
   const namesWhere = (holds: (registry: RegistryConfig) => boolean): ReadonlySet<string> =>

@@ -24,22 +24,28 @@ const ownHeaders = new Set([
  */
 export function passOnHeaders(raw: readonly string[], host: string, self: string): string[] {
   const named = new Set<string>()
-  const via: string[] = []
+  const through: string[] = []
   for (let index = 0; index < raw.length; index += 2) {
     const name = raw[index]!.toLowerCase()
     if (name === 'connection')
       for (const one of raw[index + 1]!.split(',')) named.add(one.trim().toLowerCase())
-    if (name === 'via') via.push(raw[index + 1]!)
+    if (name === 'via') through.push(raw[index + 1]!)
   }
-  if (via.some(entry => entry.split(/[\s,]+/).includes(self)))
-    throw new PantalaError('LOOP_DETECTED', { detail: `${host} sends what it is asked back to this proxy` })
+  const via = viaHeader(through.join(', '), host, self)
   const kept: string[] = ['host', host]
   for (let index = 0; index < raw.length; index += 2) {
     const name = raw[index]!.toLowerCase()
     if (!ownHeaders.has(name) && !named.has(name)) kept.push(name, raw[index + 1]!)
   }
-  kept.push('via', [...via, `1.1 ${self}`].join(', '))
+  kept.push('via', via)
   return kept
+}
+
+/** @param through the Via header that came, empty if none did @throws PantalaError LOOP_DETECTED if this proxy is in it */
+export function viaHeader(through: string, host: string, self: string): string {
+  if (through.split(/[\s,]+/).includes(self))
+    throw new PantalaError('LOOP_DETECTED', { detail: `${host} sends what it is asked back to this proxy` })
+  return through === '' ? `1.1 ${self}` : `${through}, 1.1 ${self}`
 }
 
 /** Headers of an answer to hand back: those of one connection, and what would lead the client past this proxy, left out. */

@@ -5,11 +5,11 @@ import { PantalaError, toPantalaError } from '../../shared/errors.ts'
 /** Longest head of an answer that is read, in bytes. */
 const ANSWER_BYTES_MAX = 16 * 1024
 
-/** @param token the Proxy-Authorization header @throws PantalaError SOURCE_AWAY, or the signal's reason; the socket is destroyed then */
+/** @throws PantalaError SOURCE_AWAY, or the signal's reason; the socket is destroyed then */
 export function askForTunnel(
   socket: Socket,
   authority: string,
-  token: string | undefined,
+  headers: Readonly<Record<string, string>>,
   signal: AbortSignal,
 ): Promise<Socket> {
   return new Promise((resolve, reject) => {
@@ -57,8 +57,10 @@ export function askForTunnel(
     socket.on('readable', onReadable)
     socket.once('error', onError)
     socket.once('end', onEnd)
-    const credentials = token === undefined ? '' : `Proxy-Authorization: ${token}\r\n`
-    socket.write(`CONNECT ${authority} HTTP/1.1\r\nHost: ${authority}\r\n${credentials}\r\n`)
+    const lines = Object.entries({ host: authority, ...headers }).map(
+      ([name, value]) => `${name}: ${value}\r\n`,
+    )
+    socket.write(`CONNECT ${authority} HTTP/1.1\r\n${lines.join('')}\r\n`)
     if (signal.aborted) onAbort()
   })
 }

@@ -173,3 +173,22 @@ test('by way of another proxy where one is configured', async t => {
   )
   assert.deepEqual(tokens, [`Basic ${Buffer.from('user:pw').toString('base64')}`])
 })
+
+test('proxies that lead to each other are found out', async t => {
+  // Each is the other's way out; a third stands in for the second, whose port is not known before the first has one.
+  const between = await startPlainUpstream(t)
+  const env = { HTTPS_PROXY: `http://127.0.0.1:${between.port}` }
+  const rig = await startInterceptor(t, { forward: ['reg.invalid'], env })
+  between.server.on('connect', (request, socket: Socket) => {
+    const onward = tcpConnect(rig.port, '127.0.0.1')
+    onward.write(
+      `CONNECT ${request.url} HTTP/1.1\r\nHost: x\r\nVia: ${request.headers.via}, 1.1 other\r\n\r\n`,
+    )
+    socket.pipe(onward).pipe(socket)
+    for (const end of [socket, onward]) end.on('error', () => {})
+  })
+  const { status } = await sendConnect(rig, 'reg.invalid:443')
+  assert.equal(status, 502)
+  assert.deepEqual(rig.connects, ['refused', 'failed'])
+  assert.match(rig.logLines.join(''), /LOOP_DETECTED/)
+})
