@@ -1,6 +1,6 @@
 // Runs the rows of the matrix for one way of telling a runtime of the dfdaemon: cold, warm, refused, and with the dfdaemon down.
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
+import { type TestContext, test } from 'node:test'
 import type { AccessLine } from '../harness/docker-registry.ts'
 import type { LabHost } from '../harness/lab-network.ts'
 import { type Credentials, Lab, type LabImage, registryFor, stranger, user } from './lab.ts'
@@ -9,16 +9,37 @@ import type { Puller } from './puller.ts'
 import { findPuller } from './pullers.ts'
 import { assertAllToRuntime, assertNoBlob, assertOnceToPantala } from './source-log.ts'
 
-/** Runs a test for a way, and in it one for each row. */
-export function testRows(id: string): void {
-  const { commands, dfdaemonSettings, start } = findPuller(id)
-  const way = findWay(id)
-  test(`${way.runtime}, told by ${way.told}`, async t => {
-    const lab = await Lab.start(t, { commands, dfdaemonSettings, hosts: 2 })
+/** Runs a test for some ways of one lab, with one for each row in it. */
+export function testRows(title: string, ids: readonly string[]): void {
+  const pullers = ids.map(findPuller)
+  test(title, async t => {
+    const lab = await Lab.start(t, {
+      commands: pullers.flatMap(({ commands }) => commands),
+      dfdaemonSettings: host =>
+        Object.assign({}, ...pullers.map(({ dfdaemonSettings }) => dfdaemonSettings?.(host))),
+      hosts: 2,
+    })
     if (lab === undefined) return
+    const downs: (() => Promise<void>)[] = []
+    for (const id of ids)
+      await t.test(describe(id), async inner => {
+        downs.push(await tryWay(inner, lab, id))
+      })
+    await lab.host().process.stop()
+    for (const down of downs) await down()
+  })
+
+  function describe(id: string): string {
+    const { runtime, told } = findWay(id)
+    return `${runtime}, told by ${told}`
+  }
+
+  /** Runs the rows of a way; returns what is to be run when the dfdaemon is down. */
+  async function tryWay(t: TestContext, lab: Lab, id: string): Promise<() => Promise<void>> {
+    const { start } = findPuller(id)
     const puller = await start(lab, 0)
     const images = new Map<Row, LabImage>()
-    for (const row of rowsOf(way)) {
+    for (const row of rowsOf(findWay(id))) {
       await t.test(row.title, async () => {
         const image = await lab.addImage(registryOf(row), repositoryOf(row))
         images.set(row, image)
@@ -30,10 +51,13 @@ export function testRows(id: string): void {
       const other = await start(lab, 1)
       assertNoBlob(await pullAfresh(lab, other, image, undefined, row.up, 'another host'))
     })
-    await lab.host().process.stop()
-    for (const [row, image] of images)
-      await t.test(`${row.title}, dfdaemon down`, () => tryDown(lab, puller, row, image))
-  })
+    return async () => {
+      for (const [row, image] of images)
+        await lab.test.test(`${describe(id)}: ${row.title}, dfdaemon down`, () =>
+          tryDown(lab, puller, row, image),
+        )
+    }
+  }
 }
 
 function registryOf({ way, auth, scheme }: Row): LabHost | 'docker.io' {
