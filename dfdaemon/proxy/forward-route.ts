@@ -21,8 +21,6 @@ const passedOn = ['accept', 'user-agent']
 
 const indexType = 'application/vnd.oci.image.index.v1+json'
 
-const emptyIndex = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: indexType, manifests: [] }))
-
 /** A referrers tag holds so many digits of the digest at most. */
 const TAG_HEX_MAX = 64
 
@@ -40,8 +38,9 @@ export async function servePassedOn(
 }
 
 /**
- * Referrers of a manifest. Where the source has no such API, the index under the referrers tag answers, or an empty one: a client that is
- * answered 200 does not look at that tag itself (distribution-spec, "Listing Referrers" and "Referrers Tag Schema").
+ * Referrers of a manifest. Where the source has no such API, the index under the referrers tag answers (distribution-spec, "Listing Referrers"
+ * and "Referrers Tag Schema"). Without one the source's 404 does: a client told of an API that is not there would keep no such tag, and what
+ * it pushes would be listed nowhere.
  */
 export async function serveReferrers(
   components: Pick<ProxyComponents, 'registry' | 'manifests'>,
@@ -51,8 +50,12 @@ export async function serveReferrers(
 ): Promise<boolean> {
   const answer = await forward(components, exchange, path)
   if (answer.status !== 404) return passBack(answer, exchange)
+  const body = await findTaggedIndex(components, exchange, subject).catch((error: unknown) => {
+    answer.body.destroy()
+    throw error
+  })
+  if (body === undefined) return passBack(answer, exchange)
   answer.body.destroy()
-  const body = (await findTaggedIndex(components, exchange, subject)) ?? emptyIndex
   const { response, method } = exchange
   response.writeHead(200, { 'content-type': indexType, 'content-length': body.byteLength })
   response.end(method === 'HEAD' ? undefined : body)
