@@ -25,7 +25,6 @@ import { PeerFetcher } from './fetch/peer-fetcher.ts'
 import { RegistrySource } from './fetch/registry-source.ts'
 import { makeInterceptor } from './intercept/make-interceptor.ts'
 import { Manifests } from './manifest/manifests.ts'
-import { WriteMemory } from './manifest/write-memory.ts'
 import { DfdaemonMetrics } from './metrics.ts'
 import { listListeners, ProxyListeners } from './proxy/listeners.ts'
 import { refuseOpenProxy } from './proxy/open-proxy.ts'
@@ -205,9 +204,8 @@ async function startParts({ config, components, node, secret, stack }: StartCont
       cacheBytesMax: MANIFEST_CACHE_BYTES_MAX,
     },
   )
-  const notes = new WriteMemory({ clock })
   const desk = new RequestDesk(
-    { manifests, blobs: sessions, registry, writes: registry, notes, clock, logger, metrics },
+    { manifests, blobs: sessions, registry, writes: registry, notes: manifests, clock, logger, metrics },
     config.proxy,
   )
   const { interceptor, guard } = await makeInterceptor(

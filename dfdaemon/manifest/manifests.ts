@@ -12,10 +12,11 @@ import { classifyAccept, takesMediaType } from './accept-class.ts'
 import type { ScopeKey } from './access-memory.ts'
 import { BlobSizes } from './blob-sizes.ts'
 import { readManifest } from './manifest-content.ts'
-import { ManifestStore, type StoredManifest } from './manifest-store.ts'
+import { ManifestStore, type StoredManifest, type StoredTag } from './manifest-store.ts'
 import { type AdmittedBlob, isAway, ReadRights, type RightsInit, staleWord } from './read-rights.ts'
-import { type Origin, SourceAsker } from './source-asker.ts'
+import { type ManifestQuestion, type Origin, SourceAsker } from './source-asker.ts'
 import { TagMemory } from './tag-memory.ts'
+import { WriteMemory } from './write-memory.ts'
 
 /** Different questions to the source under way at the same time. */
 const QUESTIONS_MAX = 512
@@ -63,6 +64,7 @@ export class Manifests {
   readonly #store: ManifestStore
   readonly #tags: TagMemory
   readonly #rights: ReadRights
+  readonly #writes: WriteMemory
   readonly #sizes = new BlobSizes()
   readonly #asker: SourceAsker
   readonly #coalescer = new Coalescer({ distinctMax: QUESTIONS_MAX })
@@ -78,8 +80,9 @@ export class Manifests {
     this.#tags = new TagMemory({ clock, store: this.#store }, { tagFreshMs: init.tagFreshMs })
     this.#asker = new SourceAsker({ scheduler, client, logger })
     const onLength = (digest: Digest, length: number): void => this.#sizes.confirm(digest, length)
+    this.#writes = new WriteMemory({ clock })
     this.#rights = new ReadRights(
-      { asker: this.#asker, coalescer: this.#coalescer, clock, onLength },
+      { asker: this.#asker, coalescer: this.#coalescer, clock, onLength, writes: this.#writes },
       init.access,
     )
   }
@@ -115,11 +118,21 @@ export class Manifests {
   }
 
   /**
-   * Makes sure that the caller may read a blob, and says what it is kept under.
+   * Makes sure that the caller may read a blob, and says what it is kept under. `fresh`: by the source's own word of now, unless it is away.
    * @throws PantalaError the source's, or the signal's reason
    */
-  admit(source: SourceRef, digest: Digest, signal: AbortSignal): Promise<AdmittedBlob> {
-    return this.#rights.admit(source, digest, signal)
+  admit(source: SourceRef, digest: Digest, fresh: boolean, signal: AbortSignal): Promise<AdmittedBlob> {
+    return this.#rights.admit(source, digest, fresh, signal)
+  }
+
+  /** Tag or digest: it was pushed or deleted through this host, or may have been. Nothing heard of it before counts any more. */
+  noteWrite(source: SourceRef, reference: string): void {
+    this.#writes.noteWrite(source, reference)
+    if (isDigest(reference)) return
+    // The disk forgets what most callers are given, so that it does not come back with the next start.
+    const { registry, repository } = source
+    const anyone = { registry, repository }
+    this.#tags.delete(this.#tags.placeOf(anyone, this.#rights.memory.scopeOf(anyone), reference, []))
   }
 
   async #getByDigest(
@@ -133,10 +146,15 @@ export class Manifests {
     const usable = held !== undefined && takesMediaType(accepted, held.mediaType) ? held : undefined
     if (usable !== undefined && this.#rights.mayHave(source, scope, digest, usable.isPublic))
       return { ...usable, digest, stale: false }
-    const key = JSON.stringify(['digest', scope, digest, accepted])
+    const written = this.#writes.writtenAt(source, digest)
+    const askedAt = this.#writes.now()
+    const key = JSON.stringify(['digest', scope, digest, accepted, written])
+    const question = { source, reference: digest, accept: accepted, known: usable && digest }
     try {
-      const origin = await this.#ask(key, source, digest, accepted, usable && digest, signal)
-      return await this.#take(source, scope, digest, origin, usable)
+      const origin = await this.#ask(key, { ...question, fresh: written !== undefined }, signal)
+      const manifest = await this.#take(source, scope, digest, origin, usable)
+      if (!manifest.stale) this.#writes.settle(source, digest, askedAt)
+      return manifest
     } catch (error) {
       if (signal.aborted) throw signal.reason
       this.#rights.noteFailure(source, scope, digest, error)
@@ -155,7 +173,11 @@ export class Manifests {
     signal: AbortSignal,
   ): Promise<Manifest> {
     const place = this.#tags.placeOf(source, scope, tag, accepted)
-    const last = this.#tags.get(place)
+    const remembered = this.#tags.get(place)
+    const written = this.#writes.writtenAt(source, tag)
+    const last =
+      remembered !== undefined && this.#stillHolds(source, remembered, written) ? remembered : undefined
+    const fresh = last === undefined && (written !== undefined || remembered !== undefined)
     const held = last && (await this.#held(source, last.digest))
     const { memory } = this.#rights
     const mayHave = this.#rights.isOpen(source) || memory.accepts(scope)
@@ -164,10 +186,12 @@ export class Manifests {
     // What another caller saw saves the body's way as well: the source still decides who may have it.
     const known = held === undefined ? this.#tags.hint(place) : last?.digest
     const base = held ?? (known && (await this.#held(source, known)))
+    const question = { source, reference: tag, accept: accepted, known: base && known, fresh }
     try {
-      const origin = await this.#ask(`tag ${place.key}`, source, tag, accepted, base && known, signal)
+      const origin = await this.#ask(`tag ${place.key} ${written}`, question, signal)
       const manifest = await this.#take(source, scope, tag, origin, base)
-      if (!manifest.stale) this.#tags.set(place, manifest)
+      // Asked before a write and answered after it, it may be of before.
+      if (!manifest.stale && this.#writes.writtenAt(source, tag) === written) this.#tags.set(place, manifest)
       return manifest
     } catch (error) {
       if (signal.aborted) throw signal.reason
@@ -218,15 +242,13 @@ export class Manifests {
     this.#rights.isPublic(source, config, this.#closing.signal).catch(() => {})
   }
 
-  #ask(
-    key: string,
-    source: SourceRef,
-    reference: string,
-    accepted: readonly string[],
-    known: Digest | undefined,
-    signal: AbortSignal,
-  ): Promise<Origin> {
-    const question = { source, reference, accept: accepted, known }
+  /** False where the tag, or the manifest it pointed to, was written since. */
+  #stillHolds(source: SourceRef, tag: StoredTag, written: number | undefined): boolean {
+    const gone = this.#writes.writtenAt(source, tag.digest)
+    return (written === undefined || written < tag.at) && (gone === undefined || gone < tag.at)
+  }
+
+  #ask(key: string, question: ManifestQuestion, signal: AbortSignal): Promise<Origin> {
     return this.#coalescer.join(key, inner => this.#asker.manifest(question, inner), signal)
   }
 

@@ -8,6 +8,7 @@ import type { SourceRef } from '../../shared/protocol/messages.ts'
 import { privateKey, type TaskKey } from '../../shared/task-key.ts'
 import { type AccessInit, AccessMemory, type ScopeKey } from './access-memory.ts'
 import type { SourceAsker } from './source-asker.ts'
+import type { WriteMemory } from './write-memory.ts'
 
 /** How long is waited to hear whether anyone may read a repository, in ms; and how long a question without answer is left alone. */
 const PUBLIC_ASK_MS = 3_000
@@ -24,6 +25,7 @@ export interface RightsComponents {
   readonly asker: SourceAsker
   readonly clock: Clock
   readonly coalescer: Coalescer
+  readonly writes: WriteMemory
   /** Told of each length that the source confirms, in bytes. */
   readonly onLength: (digest: Digest, length: number) => void
 }
@@ -61,19 +63,21 @@ export class ReadRights {
 
   /** As `mayHave`, where the source cannot be asked. */
   mayHaveWhileAway(source: SourceRef, scope: ScopeKey, digest: Digest, isPublic: boolean): boolean {
+    if (this.#c.writes.writtenAt(source, digest) !== undefined) return false
     if (this.isOpen(source)) return isPublic
     return this.memory.acceptsWhileAway(scope) && this.#belongs(source, digest, isPublic)
   }
 
   /**
-   * Makes sure that the caller may read a blob, by asking the source under the caller's credentials unless that is known.
+   * Makes sure that the caller may read a blob, by asking the source under the caller's credentials unless that is known, and not `fresh`:
+   * then it is asked whatever is known.
    * @throws PantalaError the source's, or the signal's reason
    */
-  async admit(source: SourceRef, digest: Digest, signal: AbortSignal): Promise<AdmittedBlob> {
+  async admit(source: SourceRef, digest: Digest, fresh: boolean, signal: AbortSignal): Promise<AdmittedBlob> {
     const scope = this.memory.scopeOf(source)
     const { registry, repository } = source
-    if (!(await this.#isKnown(source, scope, digest, signal)))
-      await this.#check(source, scope, digest, signal)
+    if (fresh || !(await this.#isKnown(source, scope, digest, signal)))
+      await this.#check(source, scope, digest, fresh, signal)
     const isPublic = this.isOpen(source) || (await this.isPublic(source, digest, signal))
     return isPublic
       ? { key: digest, source: { registry, repository } }
@@ -92,7 +96,8 @@ export class ReadRights {
     if (this.memory.accepts(scope)) return true
     if (this.memory.isRefused(scope)) return this.memory.acceptsWhileAway(scope)
     try {
-      await this.#ask(anyone, scope, digest, AbortSignal.any([signal, AbortSignal.timeout(PUBLIC_ASK_MS)]))
+      const patience = AbortSignal.any([signal, AbortSignal.timeout(PUBLIC_ASK_MS)])
+      await this.#ask(anyone, scope, digest, false, patience)
       return true
     } catch (error) {
       if (signal.aborted) throw signal.reason
@@ -116,20 +121,27 @@ export class ReadRights {
    * given to callers of a repository only after the source itself answered for it under that repository.
    */
   #belongs(source: SourceRef, digest: Digest, isPublic: boolean): boolean {
+    if (this.#c.writes.writtenAt(source, digest) !== undefined) return false
     const standing = this.memory.standingOf(source, digest)
     return standing === 'confirmed' || (standing === 'listed' && isPublic)
   }
 
   async #isKnown(source: SourceRef, scope: ScopeKey, digest: Digest, signal: AbortSignal): Promise<boolean> {
-    if (!this.memory.accepts(scope)) return false
+    if (!this.memory.accepts(scope) || this.#c.writes.writtenAt(source, digest) !== undefined) return false
     const standing = this.memory.standingOf(source, digest)
     if (standing !== 'listed') return standing === 'confirmed'
     return this.isOpen(source) || (await this.isPublic(source, digest, signal))
   }
 
-  async #check(source: SourceRef, scope: ScopeKey, digest: Digest, signal: AbortSignal): Promise<void> {
+  async #check(
+    source: SourceRef,
+    scope: ScopeKey,
+    digest: Digest,
+    fresh: boolean,
+    signal: AbortSignal,
+  ): Promise<void> {
     try {
-      await this.#ask(source, scope, digest, signal)
+      await this.#ask(source, scope, digest, fresh, signal)
     } catch (error) {
       if (signal.aborted) throw signal.reason
       this.noteFailure(source, scope, digest, error)
@@ -139,11 +151,20 @@ export class ReadRights {
     }
   }
 
-  async #ask(source: SourceRef, scope: ScopeKey, digest: Digest, signal: AbortSignal): Promise<void> {
-    const { asker, coalescer, onLength } = this.#c
+  async #ask(
+    source: SourceRef,
+    scope: ScopeKey,
+    digest: Digest,
+    fresh: boolean,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { asker, coalescer, onLength, writes } = this.#c
+    const written = writes.writtenAt(source, digest)
+    const askedAt = writes.now()
+    const isFresh = fresh || written !== undefined
     const { length, stale, ageMs } = await coalescer.join(
-      `length ${scope} ${digest}`,
-      inner => asker.blobLength(source, digest, inner),
+      `length ${scope} ${digest} ${isFresh} ${written}`,
+      inner => asker.blobLength(source, digest, isFresh, inner),
       signal,
     )
     if (stale) {
@@ -153,6 +174,7 @@ export class ReadRights {
     onLength(digest, length)
     this.memory.accept(scope, ageMs)
     this.memory.confirm(source, digest)
+    writes.settle(source, digest, askedAt)
   }
 }
 

@@ -13,6 +13,8 @@ export interface ManifestQuestion {
   readonly accept: readonly string[]
   /** Digest whose body is held. */
   readonly known: Digest | undefined
+  /** Nothing that was heard before will do. */
+  readonly fresh: boolean
 }
 
 /** The source's answer, checked; `body` absent: `known` still holds. `stale`: the supernode's last known, with the source away. `ageMs`: since the source said so. */
@@ -40,8 +42,9 @@ export class SourceAsker {
   }
 
   async manifest(question: ManifestQuestion, signal: AbortSignal): Promise<Origin> {
-    const { source, reference, accept, known } = question
-    const relayed = await this.#relay({ kind: 'manifest', source, reference, accept, known }, signal)
+    const { source, reference, accept, known, fresh } = question
+    const ask = { kind: 'manifest', source, reference, accept, known, ...freshly(fresh) } as const
+    const relayed = await this.#relay(ask, signal)
     const origin = relayed && checkRelayed(relayed, question)
     if (origin !== undefined) return origin
     if (relayed !== undefined)
@@ -57,9 +60,11 @@ export class SourceAsker {
   async blobLength(
     source: SourceRef,
     digest: Digest,
+    fresh: boolean,
     signal: AbortSignal,
   ): Promise<Pick<Origin, 'stale' | 'ageMs'> & { readonly length: number }> {
-    const relayed = await this.#relay({ kind: 'blob-length', source, reference: digest, accept: [] }, signal)
+    const ask = { kind: 'blob-length', source, reference: digest, accept: [], ...freshly(fresh) } as const
+    const relayed = await this.#relay(ask, signal)
     const length = relayed?.length
     if (length !== undefined && Number.isSafeInteger(length) && length >= 0 && length <= BLOB_BYTES_MAX)
       return { length, stale: relayed?.stale === true, ageMs: relayed?.ageMs ?? 0 }
@@ -87,6 +92,11 @@ export class SourceAsker {
       return undefined
     }
   }
+}
+
+/** Left out where it says nothing, so that supernodes of before understand the question. */
+function freshly(fresh: boolean): { readonly fresh?: true } {
+  return fresh ? { fresh } : {}
 }
 
 /** Errors that are the supernode's own and say nothing about the source. */

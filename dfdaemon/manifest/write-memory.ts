@@ -9,18 +9,23 @@ const WRITES_MAX = 20_000
 
 export class WriteMemory {
   readonly #clock: Clock
-  /** By registry, repository and reference: the latest first writes last. */
+  /** By registry, repository and reference; the latest write last. */
   readonly #writes = new Map<string, number>()
 
   constructor(components: { readonly clock: Clock }) {
     this.#clock = components.clock
   }
 
+  /** The time that writes are told by, in ms since 1970. */
+  now(): number {
+    return this.#clock.now()
+  }
+
   /** Tag or digest: it was pushed or deleted just now, or may have been. */
   noteWrite(source: SourceRef, reference: string): void {
     const key = keyOf(source, reference)
     this.#writes.delete(key)
-    this.#writes.set(key, this.#clock.now())
+    this.#writes.set(key, this.now())
     if (this.#writes.size > WRITES_MAX) this.#writes.delete(this.#writes.keys().next().value!)
   }
 
@@ -29,7 +34,7 @@ export class WriteMemory {
     const key = keyOf(source, reference)
     const at = this.#writes.get(key)
     if (at === undefined) return undefined
-    const ageMs = this.#clock.now() - at
+    const ageMs = this.now() - at
     if (ageMs >= 0 && ageMs < WRITTEN_MS) return at
     this.#writes.delete(key)
     return undefined

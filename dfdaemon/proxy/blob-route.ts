@@ -26,7 +26,8 @@ export async function serveBlob(
 ): Promise<boolean> {
   const { blobs, manifests, metrics } = components
   const { source, signal, response } = exchange
-  const admitted = await manifests.admit(source, digest, signal)
+  // Who pushes asks so whether a blob is there, and leaves it out if it is: only the registry itself knows.
+  const admitted = await manifests.admit(source, digest, exchange.method === 'HEAD', signal)
   const request: BlobRequest = {
     digest: admitted.key,
     source: admitted.source,

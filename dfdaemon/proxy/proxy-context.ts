@@ -26,10 +26,11 @@ export interface ManifestSource {
   ): Promise<ServedManifest>
   /** Length of a blob that some manifest named, in bytes. */
   sizeOf(digest: Digest): number | undefined
-  /** Makes sure that this caller may read the blob: what it is kept under, and whom to ask for it. @throws PantalaError of the source if not */
+  /** Makes sure that this caller may read the blob, `fresh` by the source's word of now: what it is kept under, and whom to ask for it. @throws PantalaError of the source if not */
   admit(
     source: SourceRef,
     digest: Digest,
+    fresh: boolean,
     signal: AbortSignal,
   ): Promise<{ readonly key: TaskKey; readonly source: SourceRef }>
 }

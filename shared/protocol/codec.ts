@@ -174,6 +174,7 @@ const hostMessages: Table<HostMessage> = {
     reference: text(NAME_CHARS_MAX, /^[A-Za-z0-9_][A-Za-z0-9._:+-]*$/),
     accept: list(mediaType, ACCEPT_MAX),
     known: optional(digest),
+    fresh: optional(flag),
   }),
   heartbeat: record({
     type: word('heartbeat'),

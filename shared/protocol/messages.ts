@@ -149,6 +149,8 @@ export interface Relay {
   readonly accept: readonly string[]
   /** Digest of the manifest the host already holds for this tag, so that an unchanged one need not travel. */
   readonly known?: Digest
+  /** The source itself is to be asked, now, whatever is remembered: something was written to it. */
+  readonly fresh?: boolean
 }
 
 /** Load and liveness; sent at least every `heartbeatMs` of `welcome`. */

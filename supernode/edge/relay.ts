@@ -105,7 +105,11 @@ export class SourceRelay {
       kind === 'manifest'
         ? this.#wishManifest(source, reference, accept)
         : this.#wishLength(source, reference)
-    const { answer, stale, ageMs } = await this.#answer(wish, this.#freshFor(wish), signal)
+    const { answer, stale, ageMs } = await this.#answer(
+      wish,
+      request.fresh ? 'now' : this.#freshFor(wish),
+      signal,
+    )
     const { mediaType, digest, length } = answer
     if (kind === 'blob-length' || digest === undefined) return { mediaType, length, stale, ageMs }
     if (digest === known) return { mediaType, digest, length, stale, ageMs }
@@ -171,32 +175,32 @@ export class SourceRelay {
 
   /**
    * The answer remembered, if the source accepted this caller a moment ago; else the source's; else, where the source is away and anyone may
-   * know and was told, the one remembered. A refusal ends what is remembered of the caller.
+   * know and was told, the one remembered. A refusal ends what is remembered of the caller. `now`: the source's own, to a question that begins now.
    */
-  async #answer(wish: Wish, freshMs: number, signal: AbortSignal): Promise<Given> {
+  async #answer(wish: Wish, freshMs: number | 'now', signal: AbortSignal): Promise<Given> {
     const { source, key } = wish
     const scope = this.#callers.scopeOf(source)
     const remembered = this.#recall(wish)
     if (remembered !== undefined) {
       const ageMs = wish.isFixed ? this.#callers.ageMs(scope) : this.#clock.monotonic() - remembered.at
-      if (ageMs < freshMs) {
+      if (freshMs !== 'now' && ageMs < freshMs) {
         this.counts.hits++
         this.#onResult('shared')
         return { answer: remembered, stale: false, ageMs: Math.trunc(ageMs) }
       }
     }
-    let asked = false
+    let asked = freshMs === 'now'
+    const askedAt = this.#clock.monotonic()
+    const ask = (inner: AbortSignal): Promise<Answer> => {
+      asked = true
+      return this.#ask(wish.fetch, inner)
+    }
     try {
-      const answer = await this.#coalescer.join(
-        `${scope} ${key}`,
-        inner => {
-          asked = true
-          return this.#ask(wish.fetch, inner)
-        },
-        signal,
-      )
+      const answer = asked ? await ask(signal) : await this.#coalescer.join(`${scope} ${key}`, ask, signal)
       if (asked) {
-        this.#answers.set(key, answer, 1)
+        // What a later question brought is not replaced by an earlier one's.
+        const known = this.#answers.get(key)
+        if (known === undefined || known.at <= askedAt) this.#answers.set(key, { ...answer, at: askedAt }, 1)
         this.#callers.accept(scope)
       }
       this.#onResult(asked ? 'fetched' : 'shared')
@@ -204,7 +208,7 @@ export class SourceRelay {
     } catch (error) {
       if (signal.aborted) throw error
       if (!isAway(error)) this.#noteRefusal(wish, scope, error)
-      else if (source.authorization === undefined && remembered !== undefined) {
+      else if (freshMs !== 'now' && source.authorization === undefined && remembered !== undefined) {
         // What another caller was told is not yet this one's.
         const ageMs = Math.max(this.#callers.ageMs(scope), this.#clock.monotonic() - remembered.at)
         if (ageMs < STALE_MS_MAX) {

@@ -78,7 +78,7 @@ export class ManifestsRig {
   }
 
   admit(digest: Digest, authorization?: string) {
-    return this.manifests.admit(this.source(authorization), digest, this.signal)
+    return this.manifests.admit(this.source(authorization), digest, false, this.signal)
   }
 
   source(authorization?: string): SourceRef {

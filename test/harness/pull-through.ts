@@ -13,7 +13,8 @@ export interface PullThroughInit {
   readonly supernode?: boolean
   /** Dfdaemons, one unless told otherwise. */
   readonly hosts?: number
-  readonly dfdaemon?: Settings
+  /** More settings of all services. */
+  readonly settings?: Settings
 }
 
 export interface PullThrough {
@@ -39,6 +40,7 @@ export async function startPullThrough(init: PullThroughInit): Promise<PullThrou
     'upstreams.registries': JSON.stringify({ [init.registry]: { insecure: true } }),
     'peer.address': '127.0.0.1:0',
     'shutdown.graceMs': '0',
+    ...init.settings,
   })
   try {
     let supernodes = ''
@@ -55,7 +57,6 @@ export async function startPullThrough(init: PullThroughInit): Promise<PullThrou
         'proxy.address': '127.0.0.1:0',
         'admin.address': '127.0.0.1:0',
         'store.minFreeBytes': '0',
-        ...init.dfdaemon,
       }
       const daemon = await startHost({ ...common(name), ...own, ...settings }, log.logger(name))
       stops.push(() => daemon.stop())

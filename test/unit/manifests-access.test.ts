@@ -74,7 +74,7 @@ test('a yes for one repository opens nothing that only another is known to hold'
         ? new PantalaError('SOURCE_BLOB_UNKNOWN')
         : undefined
     const unknown = (error: unknown) => isPantalaError(error, 'SOURCE_BLOB_UNKNOWN')
-    await assert.rejects(rig.manifests.admit(elsewhere, layer, rig.signal), unknown)
+    await assert.rejects(rig.manifests.admit(elsewhere, layer, false, rig.signal), unknown)
     rig.client.judge = (source, what) =>
       source.repository === 'alice/own' && what === digest
         ? new PantalaError('SOURCE_MANIFEST_UNKNOWN')
@@ -93,7 +93,7 @@ test('what came under credentials is kept apart by registry, whatever another re
     rig.client.accepted = undefined
     for (const authorization of [undefined, mallory]) {
       const rival = { ...rig.source(authorization), registry: 'rival.lab' }
-      assert.notEqual((await rig.manifests.admit(rival, layer, rig.signal)).key, kept)
+      assert.notEqual((await rig.manifests.admit(rival, layer, false, rig.signal)).key, kept)
       rig.client.tags.set(digest, { mediaType: 'x/y', body: Buffer.from('made up') })
       const told = await rig.manifests.get({ source: rival, reference: digest, accept: [] }, rig.signal)
       assert.equal(Buffer.from(told.body).toString(), 'made up')
@@ -109,6 +109,7 @@ test('what a registry gives to anyone is the same task whoever asks, and is fetc
     const other = await rig.manifests.admit(
       { registry: 'other.lab', repository: 'copy', authorization: alice },
       layer,
+      false,
       rig.signal,
     )
     assert.deepEqual([hub.key, other.key], [layer, layer])

@@ -18,7 +18,7 @@ function makeRelay() {
   const clock = { ms: 0 }
   const turned: Clock = { now: () => clock.ms, monotonic: () => clock.ms, after: () => ({ cancel() {} }) }
   const relay = new SourceRelay({ source, clock: turned }, { tagFreshMs: 5000, accessFreshMs: 60_000 })
-  const ask = (authorization?: string, known?: typeof digest) =>
+  const ask = (authorization?: string, known?: typeof digest, fresh?: boolean) =>
     relay.relay(
       {
         kind: 'manifest',
@@ -26,15 +26,17 @@ function makeRelay() {
         reference: 'v1',
         accept: ['x/y'],
         known,
+        fresh,
       },
       signal,
     )
+  const askFresh = () => ask(undefined, undefined, true)
   const askBlob = (authorization?: string) =>
     relay.smallBlob(
       { digest, size: small.byteLength, source: { registry: 'r', repository: 'a/b', authorization } },
       signal,
     )
-  return { source, digest, clock, relay, ask, askBlob }
+  return { source, digest, clock, relay, ask, askFresh, askBlob }
 }
 
 test('ten hosts that ask at once for a tag cost the source one request', async () => {
@@ -224,4 +226,17 @@ test('the work stops when the last who asked has gone, and the next starts anew'
   await assert.rejects(asked, /gone/)
   source.hold = undefined
   assert.deepEqual(Buffer.from((await ask()).body!), body)
+})
+
+test('a question marked fresh goes to the source whatever is remembered, and its answer is what others get', async () => {
+  const { source, ask, askFresh, clock } = makeRelay()
+  await ask()
+  const moved = Buffer.from('{"schemaVersion":2,"moved":true}')
+  source.manifests.set('a/b:v1', { mediaType: 'application/m', body: moved })
+  clock.ms = 1
+  assert.deepEqual(Buffer.from((await ask()).body!), body)
+  assert.deepEqual(Buffer.from((await askFresh()).body!), moved)
+  assert.deepEqual(Buffer.from((await ask()).body!), moved)
+  source.away = true
+  await assert.rejects(askFresh(), error => isPantalaError(error, 'SOURCE_AWAY'))
 })
