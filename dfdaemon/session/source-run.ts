@@ -26,12 +26,18 @@ export type LandPiece = (piece: number, bytes: Buffer) => Promise<void>
  * @throws the source's PantalaError, what `land` throws, or the signal's reason
  */
 export async function fetchSourceRun(
-  components: { source: SourceFetcher; pool: BufferPool; land: LandPiece },
+  components: {
+    source: SourceFetcher
+    pool: BufferPool
+    land: LandPiece
+    /** What another piece has to wait for, if anything; nothing is read from the source meanwhile, and no buffer held. */
+    hold?: () => Promise<void> | undefined
+  },
   init: SourceRunInit,
   signal: AbortSignal,
 ): Promise<void> {
   const { geometry, run } = init
-  const { pool, land } = components
+  const { pool, land, hold = () => undefined } = components
   const offset = pieceOffset(geometry, run.first)
   const length = Math.min(run.count * geometry.pieceSize, geometry.size - offset)
   const stop = new AbortController()
@@ -57,7 +63,8 @@ export async function fetchSourceRun(
     let at = from
     while (at < chunk.byteLength) {
       if (loan === undefined) {
-        loan = landing.size < PIECES_LANDING_MAX ? pool.tryLend(geometry.pieceSize) : undefined
+        const isFree = landing.size < PIECES_LANDING_MAX && hold() === undefined
+        loan = isFree ? pool.tryLend(geometry.pieceSize) : undefined
         if (loan === undefined) return waitAndTake(chunk, at)
       }
       const wanted = pieceLength(geometry, piece)
@@ -77,6 +84,7 @@ export async function fetchSourceRun(
 
   const waitAndTake = async (chunk: Uint8Array, at: number): Promise<void> => {
     while (landing.size >= PIECES_LANDING_MAX) await Promise.race(landing)
+    await hold()
     both.throwIfAborted()
     loan = await pool.lend(geometry.pieceSize, both)
     await take(chunk, at)

@@ -51,6 +51,8 @@ interface Errand {
 /** The stream of the rest: it will bring pieces `next` to `end - 1`. */
 interface RestStream {
   next: number
+  /** The last of its pieces that a reader waits for; -1 if none. Until then it is not held up. */
+  awaited: number
   readonly end: number
   readonly cut: AbortController
 }
@@ -141,6 +143,10 @@ export class SourceRuns {
     const isFar = (piece: number) => this.#isComing(piece) && piece - stream!.next > this.#cutAheadPieces
     if (fresh.some(isFar)) stream!.cut.abort()
     const claimed = fresh.filter(piece => !this.#isComing(piece))
+    if (stream !== undefined) {
+      for (const piece of fresh) if (this.#isComing(piece)) stream.awaited = Math.max(stream.awaited, piece)
+      this.#whenCalm?.()
+    }
     let rank = 0
     for (const { first, count } of runsOf(claimed)) {
       for (let from = 0; from < count; from += this.#segmentPieces) {
@@ -220,7 +226,7 @@ export class SourceRuns {
       this.#failure = undefined
       this.#init.onFailed(runs, why, toPantalaError(error, 'SOURCE_AWAY'))
     }
-    if (this.#urgentRunning === 0 && this.#urgent.length === 0) this.#whenCalm?.()
+    if (!this.#isHurried) this.#whenCalm?.()
     this.#afterErrand(reason)
   }
 
@@ -274,7 +280,8 @@ export class SourceRuns {
   }
 
   async #streamRest(run: PieceRun): Promise<void> {
-    const stream: RestStream = { next: run.first, end: run.first + run.count, cut: new AbortController() }
+    const end = run.first + run.count
+    const stream: RestStream = { next: run.first, awaited: -1, end, cut: new AbortController() }
     const { signal } = this.#init
     const land: LandPiece = (piece, bytes) => {
       stream.next = piece + 1
@@ -282,7 +289,11 @@ export class SourceRuns {
     }
     this.#stream = stream
     try {
-      await this.#fetch(run, land, AbortSignal.any([signal, stream.cut.signal]))
+      const both = AbortSignal.any([signal, stream.cut.signal])
+      // The rest takes no bandwidth from what readers wait for, unless it brings that itself.
+      const isHeld = () =>
+        this.#isHurried && stream.next > stream.awaited && !stream.cut.signal.aborted && !signal.aborted
+      await this.#fetch(run, land, both, () => (isHeld() ? this.#calm(isHeld) : undefined))
     } catch (error) {
       if (!stream.cut.signal.aborted || signal.aborted) throw error
     } finally {
@@ -296,18 +307,28 @@ export class SourceRuns {
     return handle
   }
 
-  #fetch(run: PieceRun, land: LandPiece, signal: AbortSignal): Promise<void> {
+  #fetch(
+    run: PieceRun,
+    land: LandPiece,
+    signal: AbortSignal,
+    hold?: () => Promise<void> | undefined,
+  ): Promise<void> {
     const { digest, geometry } = this.#init
     return fetchSourceRun(
-      { source: this.#source, pool: this.#pool, land },
+      { source: this.#source, pool: this.#pool, land, ...(hold === undefined ? {} : { hold }) },
       { digest, geometry, source: this.#init.from(), run },
       signal,
     )
   }
 
-  /** Resolves when nothing goes ahead. */
-  async #calm(): Promise<void> {
-    while (this.#urgentRunning > 0 || this.#urgent.length > 0) {
+  /** True while something goes ahead. */
+  get #isHurried(): boolean {
+    return this.#urgentRunning > 0 || this.#urgent.length > 0
+  }
+
+  /** Resolves when nothing goes ahead, or, given that, when it is over. */
+  async #calm(isHeld: () => boolean = () => this.#isHurried): Promise<void> {
+    while (isHeld()) {
       await new Promise<void>(resolve => {
         this.#whenCalm = resolve
       })

@@ -14,6 +14,8 @@ export class ScriptedSource implements SourceFetcher {
   ignoresRange = false
   /** Called before each chunk; a promise holds the stream up. */
   gate: (sent: number) => Promise<void> | undefined = () => undefined
+  /** Likewise, by what is fetched. */
+  hold: (range: SourceRange) => Promise<void> | undefined = () => undefined
 
   constructor(blob: Buffer) {
     this.blob = blob
@@ -32,6 +34,7 @@ export class ScriptedSource implements SourceFetcher {
       signal.throwIfAborted()
       if (this.failure !== undefined && sent >= this.failAfterBytes) throw this.failure
       await this.gate(sent)
+      await this.hold(range)
       const start = range.offset + sent
       const chunk = this.blob.subarray(start, Math.min(start + this.chunkBytes, range.offset + range.length))
       await take(chunk)

@@ -162,6 +162,16 @@ export async function sendAll(open: OpenBlob, offset: number, length: number): P
   return Buffer.concat(chunks)
 }
 
+/** Opens, reads and closes one range. */
+export async function readRange(
+  stage: ReturnType<typeof setStage>,
+  offset: number,
+  length: number,
+): Promise<Buffer> {
+  const open = await stage.open(undefined, [{ offset, length }])
+  return sendAll(open, offset, length)
+}
+
 /** Waits until `condition` holds, looking each turn of the event loop; fails after `timeoutMs`. */
 export async function until(condition: () => boolean, timeoutMs = 5000): Promise<void> {
   const deadline = performance.now() + timeoutMs
