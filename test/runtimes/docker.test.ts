@@ -6,7 +6,7 @@ import { Lab } from './lab.ts'
 import { testRows } from './rows.ts'
 import { assertOnceToPantala } from './source-log.ts'
 
-testRows('docker', ['docker-mirror', 'docker-name', 'docker-proxy'])
+testRows('docker', ['docker-mirror', 'docker-name', 'docker-port', 'docker-proxy'])
 
 test('docker pull by digest, and an image that does not exist', async t => {
   const lab = await Lab.start(t, { commands: ['dockerd', 'docker', 'containerd'] })

@@ -91,6 +91,13 @@ export const ways: readonly Way[] = [
     upOf: outcomes(withChallenge, { from: 'nowhere', why: challengeOfAnother }),
   },
   {
+    id: 'docker-port',
+    runtime: 'docker',
+    told: 'a port of the registry’s own, in the name',
+    file: 'docker.test.ts',
+    down: ownName,
+  },
+  {
     id: 'docker-proxy',
     runtime: 'docker',
     told: '`HTTP_PROXY` and `HTTPS_PROXY`',
@@ -130,6 +137,13 @@ export const ways: readonly Way[] = [
       down: fromRegistry,
       killed: 'fails',
       upOf: outcomes(withChallenge, { from: 'the registry', why: challengeOfAnother }),
+    },
+    {
+      id: `${command}-port`,
+      runtime: command,
+      told: 'registries.conf, a port of the registry’s own',
+      file: 'image-tools.test.ts',
+      down: fromRegistry,
     },
   ]),
 ]
