@@ -1,7 +1,6 @@
 // One HTTP request to a source over pooled undici agents, redirects followed by hand; knows nothing of registries, tokens or retries.
 import { type Dispatcher, errors, request } from 'undici'
-import { Agents } from './reach/agents.ts'
-import type { HttpProxies } from './reach/http-proxy.ts'
+import { Agents, type AgentsComponents } from './reach/agents.ts'
 import { SourceFailure, showUrl } from './source-failure.ts'
 import type { Endpoint, Upstreams } from './upstreams.ts'
 
@@ -30,10 +29,7 @@ export class Exchanges {
   readonly #agents: Agents
 
   /** @throws PantalaError CONFIG_INVALID for files of certificates or keys that cannot be used */
-  constructor(
-    components: { readonly upstreams: Upstreams; readonly proxies: HttpProxies },
-    init: ExchangeInit,
-  ) {
+  constructor(components: AgentsComponents, init: ExchangeInit) {
     this.#upstreams = components.upstreams
     this.#init = init
     this.#agents = new Agents(components, init)

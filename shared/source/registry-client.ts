@@ -6,6 +6,7 @@ import { TokenCache } from './auth.ts'
 import { ConfiguredCredentials } from './credentials/configured-credentials.ts'
 import { EndpointWalk } from './endpoint-walk.ts'
 import { Exchanges } from './exchange.ts'
+import type { NameLookup } from './reach/agents.ts'
 import { HttpProxies } from './reach/http-proxy.ts'
 import type { UpstreamsConfig } from './registry-config.ts'
 import { RegistryRequests } from './registry-requests.ts'
@@ -19,6 +20,8 @@ export interface RegistryClientComponents {
   readonly clock: Clock
   /** Spreads retries; Math.random if absent. */
   readonly random?: () => number
+  /** Finds the addresses of a name; dns.lookup if absent. */
+  readonly lookup?: NameLookup
 }
 
 export interface RegistryClientInit {
@@ -49,7 +52,7 @@ export class RegistryClient extends RegistryRequests implements SourceClient, Wr
 
   /** @throws PantalaError CONFIG_INVALID for upstreams that cannot be used */
   constructor(components: RegistryClientComponents, init: RegistryClientInit) {
-    const { logger, clock, random = Math.random } = components
+    const { logger, clock, random = Math.random, lookup } = components
     const upstreams = new Upstreams(init.upstreams)
     const { env = {}, ownAddresses = [] } = init
     const { proxy, noProxy } = init.upstreams
@@ -59,7 +62,7 @@ export class RegistryClient extends RegistryRequests implements SourceClient, Wr
       connectTimeoutMs: init.connectTimeoutMs ?? 5_000,
       headersTimeoutMs: init.headersTimeoutMs ?? 30_000,
     }
-    const exchanges = new Exchanges({ upstreams, proxies }, timeouts)
+    const exchanges = new Exchanges({ upstreams, proxies, lookup }, timeouts)
     const credentials = new ConfiguredCredentials(components, init.upstreams.registries)
     for (const warning of proxies.warnings) logger.warn(warning)
     if (proxies.used.length > 0)
@@ -86,7 +89,7 @@ export class RegistryClient extends RegistryRequests implements SourceClient, Wr
     this.#walk = walk
     this.#credentials = credentials
     this.#exchanges = exchanges
-    this.#writes = new WriteForwarding({ upstreams, proxies }, timeouts)
+    this.#writes = new WriteForwarding({ upstreams, proxies, lookup }, timeouts)
   }
 
   usesConfigured(source: SourceRef): boolean {

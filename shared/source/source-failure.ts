@@ -68,9 +68,19 @@ export function failureOfStatus(
       detail,
       status,
     })
-  const seconds = Number(headers['retry-after'])
-  const retryAfterMs = Number.isFinite(seconds) && seconds > 0 ? seconds * 1000 : 0
-  return new SourceFailure('SOURCE_STATUS', { detail, status, retryAfterMs })
+  return new SourceFailure('SOURCE_STATUS', {
+    detail,
+    status,
+    retryAfterMs: readRetryAfter(headers['retry-after'], headers['date']),
+  })
+}
+
+/** Retry-After in ms, told in seconds or as a date by the source's own clock; 0 without one. */
+function readRetryAfter(text: string | undefined, date: string | undefined): number {
+  if (text === undefined) return 0
+  if (/^\s*[0-9]{1,9}\s*$/.test(text)) return Number(text) * 1000
+  const waitMs = Date.parse(text) - Date.parse(date ?? '')
+  return Number.isFinite(waitMs) && waitMs > 0 ? waitMs : 0
 }
 
 /** The error a caller sees after all tries: the code of the one that decides, and what was tried. */

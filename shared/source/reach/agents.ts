@@ -1,5 +1,5 @@
 // Gives each request the undici agent it may go by: with the right trust, the right proxy, and addresses held against the rules at connect.
-import { lookup as dnsLookup, type LookupAddress } from 'node:dns'
+import { lookup as dnsLookup, type LookupAddress, type LookupAllOptions } from 'node:dns'
 import type { LookupFunction } from 'node:net'
 import { Agent, Pool, ProxyAgent } from 'undici'
 import type { Endpoint, Upstreams } from '../upstreams.ts'
@@ -10,9 +10,18 @@ const CONNECTIONS_PER_ORIGIN_MAX = 64
 const ORIGINS_MAX = 1_024
 const KEEP_ALIVE_MS = 15_000
 
+/** All addresses of a name; as dns.lookup. */
+export type NameLookup = (
+  hostname: string,
+  options: LookupAllOptions,
+  callback: (error: NodeJS.ErrnoException | null, addresses: LookupAddress[]) => void,
+) => void
+
 export interface AgentsComponents {
   readonly upstreams: Upstreams
   readonly proxies: HttpProxies
+  /** dns.lookup if absent. */
+  readonly lookup?: NameLookup | undefined
 }
 
 /** The endpoint's own host, or one that it sends to. */
@@ -21,6 +30,7 @@ type Place = 'own' | 'elsewhere'
 export class Agents {
   readonly #upstreams: Upstreams
   readonly #proxies: HttpProxies
+  readonly #lookup: NameLookup
   readonly #connectTimeoutMs: number
   readonly #trusts = new Map<string, TlsTrust>()
   /** As many as there are trusts, places and proxies at most. */
@@ -31,6 +41,7 @@ export class Agents {
   constructor(components: AgentsComponents, init: { readonly connectTimeoutMs: number }) {
     this.#upstreams = components.upstreams
     this.#proxies = components.proxies
+    this.#lookup = components.lookup ?? dnsLookup
     this.#connectTimeoutMs = init.connectTimeoutMs
     const roots = new TrustedRoots()
     this.#trusts.set('', new TlsTrust(roots, {}))
@@ -93,7 +104,7 @@ export class Agents {
   /** dns.lookup that leaves out addresses which this host may not be contacted at. */
   #lookupFor(place: Place): LookupFunction {
     return (hostname, options, callback) => {
-      dnsLookup(hostname, { ...options, all: true }, (error, found: LookupAddress[]) => {
+      this.#lookup(hostname, { ...options, all: true }, (error, found) => {
         if (error !== null) return callback(error, '', 0)
         const usable = found.filter(
           entry => this.#upstreams.refusalOf(hostname, entry.address, place === 'elsewhere') === undefined,
