@@ -45,7 +45,7 @@ export interface MakeInterceptorComponents extends Pick<InterceptorComponents, '
 export async function makeInterceptor(
   components: MakeInterceptorComponents,
   config: InterceptConfig,
-  limits: { readonly tunnelsMax?: number; readonly answerMs?: number } = {},
+  limits: { readonly tunnelsMax?: number; readonly answerMs?: number; readonly probeMs?: number } = {},
 ): Promise<{ interceptor: Interceptor; guard: OutboundGuard }> {
   const { logger, clock } = components
   const hosts = readInterceptedHosts(config.intercept.hosts)
@@ -62,7 +62,7 @@ export async function makeInterceptor(
   const self = `pantala-${randomBytes(6).toString('hex')}`
   const dialler = new Dialler({ guard, self, proxies, trustFor })
   const forwarder = new Forwarder({ guard, self, dialler, proxies, logger }, { ...config.proxy, ...limits })
-  const probe = new TlsProbe({ dialler, clock, trustFor })
+  const probe = new TlsProbe({ dialler, clock, trustFor }, limits)
   const leaves = hosts.length === 0 ? undefined : await makeLeaves(components, config)
   const namesWhere = (holds: (registry: RegistryConfig) => boolean): ReadonlySet<string> =>
     new Set(

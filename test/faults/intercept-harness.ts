@@ -38,7 +38,7 @@ export interface InterceptRigInit {
   readonly clock?: Clock
   /** With HTTPS_PROXY and its like. */
   readonly env?: Readonly<Record<string, string>>
-  readonly limits?: { readonly tunnelsMax?: number; readonly answerMs?: number }
+  readonly limits?: Parameters<typeof makeInterceptor>[2]
   /** Address that the proxy is taken to listen on. */
   readonly host?: string
 }
@@ -212,11 +212,13 @@ export async function connectTls(
 ): Promise<TLSSocket> {
   const { status, socket, body } = await sendConnect(rig, target)
   if (status !== 200) throw new Error(`CONNECT answered ${status}: ${body}`)
+  const host = target.replace(/:\d+$/, '')
   return new Promise((resolve, reject) => {
     const secured = tlsConnect({
       socket,
       ca: options.ca,
-      servername: options.servername ?? target.replace(/:\d+$/, ''),
+      host,
+      ...(isIP(host) === 0 ? { servername: options.servername ?? host } : {}),
       ALPNProtocols: options.protocols ?? ['http/1.1'],
     })
     secured.once('error', reject)
