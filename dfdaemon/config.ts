@@ -8,7 +8,7 @@ import {
   upstreamOptions,
 } from '../shared/config/shared-options.ts'
 import { isRegistryName } from '../shared/source/upstreams.ts'
-import { checkForwardList, checkInterceptedHosts } from './intercept/host-list.ts'
+import { checkForwardList, checkInterceptedHosts } from './intercept/outbound/host-list.ts'
 
 export interface DfdaemonConfig extends SharedConfig {
   readonly dataDir: string

@@ -7,8 +7,8 @@ import {
   ensureAuthority,
   readAuthority,
   writeAuthority,
-} from '../../dfdaemon/intercept/authority-files.ts'
-import { listAuthorityHosts } from '../../dfdaemon/intercept/host-list.ts'
+} from '../../dfdaemon/intercept/authority/authority-files.ts'
+import { listAuthorityHosts } from '../../dfdaemon/intercept/outbound/host-list.ts'
 import { PantalaError } from '../../shared/errors.ts'
 import { makeDataDir } from '../../shared/make-directory.ts'
 import { addOptionFlags, resolveConfig } from './service-options.ts'

@@ -88,8 +88,8 @@ export async function readCertificate(
 
 /** Pantala's authority is held to the hosts it was made for; a pull from others would fail on trust. */
 async function refuseStrangers(path: string, pem: string, hosts: readonly string[]): Promise<void> {
-  const { constrainedHosts } = await import('../../dfdaemon/intercept/authority-certificate.ts')
-  const { vouchesFor } = await import('../../dfdaemon/intercept/authority-files.ts')
+  const { constrainedHosts } = await import('../../dfdaemon/intercept/authority/authority-certificate.ts')
+  const { vouchesFor } = await import('../../dfdaemon/intercept/authority/authority-files.ts')
   const known = constrainedHosts(pem)
   const strangers = known === undefined ? [] : hosts.filter(host => !vouchesFor({ hosts: known }, host))
   if (strangers.length > 0) {

@@ -7,10 +7,10 @@ import type { Logger } from '../../shared/logger.ts'
 import type { HttpProxies } from '../../shared/source/reach/http-proxy.ts'
 import { passStream } from '../proxy/body-sender.ts'
 import { answerError } from '../proxy/oci-error.ts'
-import type { Dialler } from './dialler.ts'
-import { readTarget, showTarget, type Target } from './host-name.ts'
 import { passBackHeaders, passOnHeaders } from './message-headers.ts'
-import type { OutboundGuard } from './outbound-guard.ts'
+import type { Dialler } from './outbound/dialler.ts'
+import { readTarget, showTarget, type Target } from './outbound/host-name.ts'
+import type { OutboundGuard } from './outbound/outbound-guard.ts'
 
 /** Requests forwarded at the same time; more get 503. */
 const FORWARDS_MAX = 512

@@ -6,9 +6,9 @@ import { canonicalRegistry } from '../../shared/source/upstreams.ts'
 import type { Face } from '../proxy/proxy-context.ts'
 import type { RequestDesk } from '../proxy/request-desk.ts'
 import { TlsFace } from '../proxy/tls-face.ts'
+import type { LeafCertificates } from './authority/leaf-certificates.ts'
 import { type Forwarder, sendError } from './forwarder.ts'
-import { readTarget, registryName, showTarget, type Target } from './host-name.ts'
-import type { LeafCertificates } from './leaf-certificates.ts'
+import { readTarget, registryName, showTarget, type Target } from './outbound/host-name.ts'
 
 const HTTPS_PORT = 443
 

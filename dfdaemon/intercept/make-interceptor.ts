@@ -8,15 +8,15 @@ import { type TlsOptions, TlsTrust, TrustedRoots } from '../../shared/source/rea
 import type { RegistryConfig, UpstreamsConfig } from '../../shared/source/registry-config.ts'
 import { canonicalRegistry } from '../../shared/source/upstreams.ts'
 import { isLoopback } from '../proxy/open-proxy.ts'
-import { ensureAuthority, vouchesFor } from './authority-files.ts'
-import { Dialler } from './dialler.ts'
+import { ensureAuthority, vouchesFor } from './authority/authority-files.ts'
+import { LeafCertificates } from './authority/leaf-certificates.ts'
 import { Forwarder } from './forwarder.ts'
-import { listAuthorityHosts, readInterceptedHosts } from './host-list.ts'
-import { registryName, showTarget, type Target } from './host-name.ts'
 import { Interceptor, type InterceptorComponents } from './interceptor.ts'
-import { LeafCertificates } from './leaf-certificates.ts'
-import { OutboundGuard } from './outbound-guard.ts'
-import { TlsProbe } from './tls-probe.ts'
+import { Dialler } from './outbound/dialler.ts'
+import { listAuthorityHosts, readInterceptedHosts } from './outbound/host-list.ts'
+import { registryName, showTarget, type Target } from './outbound/host-name.ts'
+import { OutboundGuard } from './outbound/outbound-guard.ts'
+import { TlsProbe } from './outbound/tls-probe.ts'
 
 /** An authority that ends within this is warned of at each start, in ms. */
 const AUTHORITY_ENDING_MS = 90 * 86_400_000

@@ -12,13 +12,14 @@ import {
   type AddressInfo,
   connect,
   createServer as createTcpServer,
+  isIP,
   type Server,
   type Socket,
 } from 'node:net'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
 import { type TLSSocket, connect as tlsConnect } from 'node:tls'
-import { authorityPaths } from '../../dfdaemon/intercept/authority-files.ts'
+import { authorityPaths } from '../../dfdaemon/intercept/authority/authority-files.ts'
 import type { ConnectResult } from '../../dfdaemon/intercept/interceptor.ts'
 import { makeInterceptor } from '../../dfdaemon/intercept/make-interceptor.ts'
 import { ProxyServer } from '../../dfdaemon/proxy/server.ts'

@@ -1,7 +1,7 @@
 // docker pull through a dfdaemon: as a mirror of Docker Hub, by the dfdaemon's own name, by a port of the registry's own, and as a proxy.
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { authorityPaths } from '../../dfdaemon/intercept/authority-files.ts'
+import { authorityPaths } from '../../dfdaemon/intercept/authority/authority-files.ts'
 import { Dockerd, type DockerdOptions } from '../harness/container-engines.ts'
 import { makeTestDirectory } from '../harness/test-directory.ts'
 import { type Lab, type LabImage, labRegistries, ownPort, ownPorts } from './lab.ts'

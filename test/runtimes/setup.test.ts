@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { mkdir, readFile, symlink } from 'node:fs/promises'
 import { test } from 'node:test'
-import { authorityPaths } from '../../dfdaemon/intercept/authority-files.ts'
+import { authorityPaths } from '../../dfdaemon/intercept/authority/authority-files.ts'
 import { Containerd, Dockerd, noProxies, runCommand } from '../harness/container-engines.ts'
 import { findCommand, requireCommands } from '../harness/packages.ts'
 import { makeSetupRoot, type SetupRoot } from '../harness/setup-root.ts'

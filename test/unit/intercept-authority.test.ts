@@ -6,14 +6,14 @@ import { chmod, chown, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { createServer, connect as tlsConnect } from 'node:tls'
-import { makeAuthority, makeLeaf } from '../../dfdaemon/intercept/authority-certificate.ts'
+import { makeAuthority, makeLeaf } from '../../dfdaemon/intercept/authority/authority-certificate.ts'
 import {
   authorityPaths,
   ensureAuthority,
   readAuthority,
   vouchesFor,
   writeAuthority,
-} from '../../dfdaemon/intercept/authority-files.ts'
+} from '../../dfdaemon/intercept/authority/authority-files.ts'
 import { isPantalaError } from '../../shared/errors.ts'
 import { makeTestDirectory } from '../harness/test-directory.ts'
 

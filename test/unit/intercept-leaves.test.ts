@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict'
 import { X509Certificate } from 'node:crypto'
 import { test } from 'node:test'
-import { makeAuthority } from '../../dfdaemon/intercept/authority-certificate.ts'
-import { LeafCertificates } from '../../dfdaemon/intercept/leaf-certificates.ts'
+import { makeAuthority } from '../../dfdaemon/intercept/authority/authority-certificate.ts'
+import { LeafCertificates } from '../../dfdaemon/intercept/authority/leaf-certificates.ts'
 import { systemClock } from '../../shared/clock.ts'
 
 const DAY_MS = 86_400_000

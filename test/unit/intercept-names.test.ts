@@ -1,14 +1,14 @@
 // How hosts are read from requests and options, and which headers a proxy passes on.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { passBackHeaders, passOnHeaders } from '../../dfdaemon/intercept/message-headers.ts'
 import {
   checkForwardList,
   checkInterceptedHosts,
   ForwardList,
   readInterceptedHosts,
-} from '../../dfdaemon/intercept/host-list.ts'
-import { readTarget, registryName, showTarget } from '../../dfdaemon/intercept/host-name.ts'
-import { passBackHeaders, passOnHeaders } from '../../dfdaemon/intercept/message-headers.ts'
+} from '../../dfdaemon/intercept/outbound/host-list.ts'
+import { readTarget, registryName, showTarget } from '../../dfdaemon/intercept/outbound/host-name.ts'
 
 test('one spelling for every way to write a host', () => {
   for (const [text, host, port] of [

@@ -1,9 +1,9 @@
 // Says whom the dfdaemon, as HTTP(S) proxy, connects to on a client's behalf: no open relay, no way to what only this machine may reach.
 import { BlockList, isIP } from 'node:net'
 import { networkInterfaces } from 'node:os'
-import { PantalaError } from '../../shared/errors.ts'
-import { isLinkLocal, isLoopback } from '../../shared/source/reach/address-class.ts'
-import { canonicalRegistry } from '../../shared/source/upstreams.ts'
+import { PantalaError } from '../../../shared/errors.ts'
+import { isLinkLocal, isLoopback } from '../../../shared/source/reach/address-class.ts'
+import { canonicalRegistry } from '../../../shared/source/upstreams.ts'
 import { ForwardList } from './host-list.ts'
 import { showTarget, type Target } from './host-name.ts'
 

@@ -3,7 +3,7 @@ import { createPrivateKey, X509Certificate } from 'node:crypto'
 import { chown, mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
-import { PantalaError } from '../../shared/errors.ts'
+import { PantalaError } from '../../../shared/errors.ts'
 import { constrainedHosts, type KeyedCertificate, makeAuthority } from './authority-certificate.ts'
 
 /** Where runtimes' set-up finds the certificate: `<dataDir>/intercept-ca/ca.crt`. */

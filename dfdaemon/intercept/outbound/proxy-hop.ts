@@ -1,6 +1,6 @@
 // Asks another HTTP proxy for a tunnel, over a connection to it; reads no byte beyond its answer.
 import type { Socket } from 'node:net'
-import { PantalaError, toPantalaError } from '../../shared/errors.ts'
+import { PantalaError, toPantalaError } from '../../../shared/errors.ts'
 
 /** Longest head of an answer that is read, in bytes. */
 const ANSWER_BYTES_MAX = 16 * 1024

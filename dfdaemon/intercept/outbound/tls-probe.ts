@@ -1,9 +1,9 @@
 // Asks an upstream, by a handshake, whether it speaks TLS with a certificate that holds; remembers the answer for a while.
 
 import { connect as tlsConnect } from 'node:tls'
-import type { Clock } from '../../shared/clock.ts'
-import { isPantalaError, PantalaError } from '../../shared/errors.ts'
-import type { TlsOptions } from '../../shared/source/reach/tls-trust.ts'
+import type { Clock } from '../../../shared/clock.ts'
+import { isPantalaError, PantalaError } from '../../../shared/errors.ts'
+import type { TlsOptions } from '../../../shared/source/reach/tls-trust.ts'
 import { type Dialler, tlsOptionsFor } from './dialler.ts'
 import { showTarget, type Target } from './host-name.ts'
 

@@ -1,5 +1,5 @@
 // Reads the lists of hosts in the options: which are intercepted, and which are forwarded to besides registries. Pure.
-import { canonicalRegistry } from '../../shared/source/upstreams.ts'
+import { canonicalRegistry } from '../../../shared/source/upstreams.ts'
 import { readTarget, showTarget, type Target } from './host-name.ts'
 
 /** Hosts that may be listed: what the authority vouches for is written into its certificate. */

@@ -1,6 +1,6 @@
 // The leaf certificates in use: minted when a host is first asked for, kept, and renewed well before they end.
-import type { Clock } from '../../shared/clock.ts'
-import { PantalaError } from '../../shared/errors.ts'
+import type { Clock } from '../../../shared/clock.ts'
+import { PantalaError } from '../../../shared/errors.ts'
 import { type KeyedCertificate, LEAF_LIFE_MS, makeLeaf } from './authority-certificate.ts'
 import { type Authority, vouchesFor } from './authority-files.ts'
 
