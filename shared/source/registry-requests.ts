@@ -132,6 +132,21 @@ export class RegistryRequests implements Omit<SourceClient, 'close'> {
     })
   }
 
+  async smallBlob(source: SourceRef, digest: Digest, size: number, signal: AbortSignal): Promise<Uint8Array> {
+    checkRepository(source)
+    return this.#tryEach(source, signal, async attempt => {
+      const exchange = await attempt.send('GET', `blobs/${digest}`, {})
+      expectStatus(exchange, [200], 'blob')
+      const bytes = await readBody(exchange, size, attempt.signal)
+      if (bytes.byteLength !== size)
+        throw new SourceFailure('SOURCE_LENGTH_WRONG', {
+          detail: `${exchange.asked} sent ${bytes.byteLength} bytes, not ${size}`,
+        })
+      checkDigest(exchange, digest, bytes)
+      return bytes
+    })
+  }
+
   async forward(
     source: SourceRef,
     method: 'GET' | 'HEAD',

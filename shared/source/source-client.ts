@@ -45,6 +45,8 @@ export interface SourceClient {
     length: number | undefined,
     signal: AbortSignal,
   ): Promise<BlobAnswer>
+  /** A small blob whole, `size` bytes, checked against its digest; one that stalls or is wrong at one endpoint is had from the next. */
+  smallBlob(source: SourceRef, digest: Digest, size: number, signal: AbortSignal): Promise<Uint8Array>
   /** Passes a GET or HEAD on as it is (tags/list, referrers, /v2/); the caller reads or destroys the body. */
   forward(
     source: SourceRef,

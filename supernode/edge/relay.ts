@@ -3,7 +3,7 @@
 import { ByteLru } from '../../shared/byte-lru.ts'
 import type { Clock } from '../../shared/clock.ts'
 import { Coalescer } from '../../shared/coalesce.ts'
-import { type Digest, DigestCheck, isDigest, parseDigest } from '../../shared/digest.ts'
+import { type Digest, isDigest, parseDigest } from '../../shared/digest.ts'
 import { isPantalaError, PantalaError } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/logger.ts'
 import type { Register, Relay, Relayed, SourceRef } from '../../shared/protocol/messages.ts'
@@ -304,24 +304,7 @@ export class SourceRelay {
   }
 
   async #download(source: SourceRef, digest: Digest, size: number, signal: AbortSignal): Promise<void> {
-    const opened = await this.#source.openBlob(source, digest, 0, undefined, signal)
-    const bytes = new Uint8Array(size)
-    let length = 0
-    try {
-      for await (const chunk of opened.body) {
-        if (length + chunk.byteLength > size)
-          throw new PantalaError('SOURCE_LENGTH_WRONG', { detail: `more than ${size} bytes` })
-        bytes.set(chunk, length)
-        length += chunk.byteLength
-      }
-    } finally {
-      opened.body.destroy()
-    }
-    if (length !== size)
-      throw new PantalaError('SOURCE_LENGTH_WRONG', { detail: `${length} bytes, not ${size}` })
-    const check = new DigestCheck(digest)
-    check.update(bytes)
-    if (!check.matches()) throw new PantalaError('SOURCE_DIGEST_MISMATCH', { detail: digest })
+    const bytes = await this.#source.smallBlob(source, digest, size, signal)
     this.#bodies.set(bodyKey(source, digest), bytes, bytes.byteLength)
   }
 

@@ -65,6 +65,14 @@ export class MemorySourceClient implements SourceClient {
     return { offset, size: bytes.byteLength, body }
   }
 
+  async smallBlob(source: SourceRef, digest: Digest, size: number, signal: AbortSignal): Promise<Uint8Array> {
+    await this.#ask('GET blob', source, signal)
+    const bytes = this.#blob(digest)
+    if (bytes.byteLength !== size) throw new PantalaError('SOURCE_LENGTH_WRONG')
+    if (digestOf(bytes) !== digest) throw new PantalaError('SOURCE_DIGEST_MISMATCH')
+    return bytes
+  }
+
   forward(): Promise<ForwardAnswer> {
     return Promise.reject(new PantalaError('SOURCE_AWAY'))
   }

@@ -269,3 +269,22 @@ test('a blob is not cut at a short stall where no other upstream is well', () =>
     },
     () => ['http://127.0.0.1:1'],
   ))
+
+test('a small blob that stalls or is wrong is had whole from the next', async () => {
+  const small = randomBytes(50_000)
+  const smallDigest = digestOf(small)
+  const smallPath = `/v2/a/b/blobs/${smallDigest}`
+  const stalling: Answer = (_request, response) => {
+    response.writeHead(200, { 'content-length': String(small.byteLength) })
+    response.write(small.subarray(0, 100))
+  }
+  for (const answer of [stalling, sendBytes(randomBytes(50_000)), sendBytes(small.subarray(1))])
+    await withUpstreams(async (upstreams, mirror) => {
+      mirror.on(smallPath, answer)
+      upstreams.registry.on(smallPath, sendBytes(small))
+      const { client, source, signal } = upstreams
+      const begun = performance.now()
+      assert(small.equals(await client.smallBlob(source, smallDigest, small.byteLength, signal)))
+      assert(performance.now() - begun < FAILOVER_MS * 5)
+    })
+})

@@ -52,6 +52,10 @@ export class ScriptedClient implements SourceClient {
     throw new TypeError('not scripted')
   }
 
+  smallBlob(): never {
+    throw new TypeError('not scripted')
+  }
+
   forward(): never {
     throw new TypeError('not scripted')
   }
