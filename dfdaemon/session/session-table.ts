@@ -68,7 +68,9 @@ export class SessionTable implements Blobs {
     const size = this.#sessions.get(request.digest)?.geometry.size ?? (await this.length(request, signal))
     if (size > BLOB_BYTES_MAX) return this.#openPassThrough(request, size)
     try {
-      return await this.#openSession(request, size, spans, signal)
+      // Who asks for all as a range reads the whole.
+      const isAll = spans?.length === 1 && spans[0]!.length === size
+      return await this.#openSession(request, size, isAll ? undefined : spans, signal)
     } catch (error) {
       if (!isPantalaError(error, 'STORE_FULL') && !isPantalaError(error, 'STORE_FAILED')) throw error
       this.#c.logger.warn(

@@ -203,6 +203,15 @@ test('a range of a blob of one piece waits for the check of the whole', async ()
   assert.equal(stage.store.stat(stage.digest)?.complete, true)
 })
 
+test('a range that is all of the blob is a pull like others', async () => {
+  const stage = setStage({ size, prefetch: false })
+  const h1 = stage.parent('h1', stage.all)
+  stage.scheduler.registerAnswer = () => stage.answer(stage.all, [h1])
+  assert.ok((await readRange(stage, 0, size)).equals(stage.blob))
+  assert.deepEqual(wishes(stage), [undefined])
+  assert.equal(stage.store.stat(stage.digest)?.complete, true)
+})
+
 test('wishes are made of readers of ranges only', async () => {
   const stage = setStage({ size })
   const h1 = stage.parent('h1', stage.all)
