@@ -127,6 +127,11 @@ export class Lab {
     return new URL(this.host(number).proxyUrl).host
   }
 
+  /** Where the registries keep what they hold. */
+  get storage(): string {
+    return this.#backDoor.storage
+  }
+
   /** Puts a new image into the registry that is meant; no other repository has its blobs. */
   async addImage(
     registry: LabHost | 'docker.io',
@@ -179,6 +184,7 @@ export const labRegistries: readonly { readonly name: LabHost; readonly scheme: 
   { name: 'token-http.lab', scheme: 'HTTP' },
   { name: 'token-tls.lab', scheme: 'TLS' },
   { name: 'faulty.lab', scheme: 'HTTP' },
+  { name: 'front.lab', scheme: 'TLS' },
 ]
 
 /** Settings that give each registry of the lab a port of its own. */
