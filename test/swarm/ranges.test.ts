@@ -147,6 +147,34 @@ test('whole pulls and ranges of one blob at the same time cost each byte once', 
   assertOnce()
 })
 
+test('the seed dies while a reader waits for it: the host fetches the range itself', async t => {
+  const { swarm, read, sent } = await startStage(t, {
+    hosts: 1,
+    seed: 'process',
+    dfdaemon: { 'proxy.prefetch': 'false' },
+  })
+  swarm.source.fail({ kind: 'slow', bytesPerSecond: MiB })
+  const reading = read(swarm.hosts[0]!, 30 * MiB, 31 * MiB)
+  await eventually('the seed fetches', () => sent() > 0)
+  await swarm.killSeed()
+  swarm.source.heal()
+  await reading
+  assert.ok(sent() <= 4 * MiB, `${sent()} bytes were sent for two pieces`)
+})
+
+test('the supernode dies while ranges are read: they go on', async t => {
+  const { swarm, read, assertOnce, sent } = await startStage(t, {
+    hosts: 1,
+    dfdaemon: { 'proxy.prefetch': 'false' },
+  })
+  await read(swarm.hosts[0]!, 3 * MiB, 3 * MiB + 9)
+  await swarm.stopSupernode()
+  await read(swarm.hosts[0]!, 40 * MiB, 40 * MiB + 9)
+  await read(swarm.hosts[0]!, 3 * MiB + 10, 3 * MiB + 19)
+  assert.equal(sent(), 2 * MiB)
+  assertOnce()
+})
+
 test('a source that ignores Range is read through once, and then asked no more', async t => {
   const { swarm, read, digest } = await startStage(t, { hosts: 1, dfdaemon: { 'proxy.prefetch': 'false' } })
   swarm.source.fail({ kind: 'no-range' })
