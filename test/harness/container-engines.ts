@@ -212,12 +212,17 @@ export class Containerd {
   }
 
   /** Writes a hosts directory in which `registry` is reached through `mirror`; returns its path. */
-  async writeHosts(registry: string, mirror: string, server?: string): Promise<string> {
+  async writeHosts(
+    registry: string,
+    mirror: string,
+    server?: string,
+    capabilities: readonly string[] = ['pull', 'resolve'],
+  ): Promise<string> {
     const hostsDirectory = join(this.#directory, 'certs.d')
     const file = join(hostsDirectory, registry, 'hosts.toml')
     await mkdir(dirname(file), { recursive: true })
     const origin = server === undefined ? '' : `server = "${server}"\n`
-    await writeFile(file, `${origin}[host."${mirror}"]\n  capabilities = ["pull", "resolve"]\n`)
+    await writeFile(file, `${origin}[host."${mirror}"]\n  capabilities = ${JSON.stringify(capabilities)}\n`)
     return hostsDirectory
   }
 
