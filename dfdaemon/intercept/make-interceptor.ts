@@ -8,7 +8,7 @@ import { type TlsOptions, TlsTrust, TrustedRoots } from '../../shared/source/rea
 import type { RegistryConfig, UpstreamsConfig } from '../../shared/source/registry-config.ts'
 import { canonicalRegistry } from '../../shared/source/upstreams.ts'
 import { isLoopback } from '../proxy/open-proxy.ts'
-import { ensureAuthority, vouchesFor } from './authority/authority-files.ts'
+import { authorityPaths, ensureAuthority, vouchesFor } from './authority/authority-files.ts'
 import { LeafCertificates } from './authority/leaf-certificates.ts'
 import { Forwarder } from './forwarder.ts'
 import { Interceptor, type InterceptorComponents } from './interceptor.ts'
@@ -30,6 +30,7 @@ export interface InterceptConfig {
     readonly address: string
     readonly forward: readonly string[]
     readonly stalledSendMs: number
+    readonly tls?: { readonly certFile: string | undefined }
   }
   readonly upstreams: UpstreamsConfig
   /** Where HTTPS_PROXY, HTTP_PROXY and NO_PROXY are looked for. */
@@ -92,6 +93,16 @@ async function makeLeaves(
   const authority = await ensureAuthority(config.dataDir, hosts, clock.now())
   const uncovered = hosts.filter(name => !vouchesFor(authority, name))
   const { fingerprint } = authority
+  logger.info(
+    {
+      hosts: hosts.filter(name => vouchesFor(authority, name)),
+      certificate: authorityPaths(config.dataDir).certificate,
+      fingerprint,
+    },
+    'hosts that are intercepted',
+  )
+  if (config.proxy.tls?.certFile !== undefined)
+    logger.warn('intercept.hosts is without effect: a proxy with proxy.tls is no HTTP(S) proxy')
   if (uncovered.length > 0)
     logger.warn(
       { hosts: uncovered, fingerprint },
