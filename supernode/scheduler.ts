@@ -1,5 +1,4 @@
 // The one writer: turns what hosts say into events, asks the deciders, and puts their answers out as messages. No I/O, clock or timer of its own.
-import { type ErrorCode, errorCatalogue } from '../shared/errors.ts'
 import { isSoundGeometry, pieceSizeFor } from '../shared/piece.ts'
 import type {
   Announce,
@@ -16,6 +15,7 @@ import type {
   Want,
 } from '../shared/protocol/messages.ts'
 import { Coverage } from './coverage.ts'
+import { judgeGrantFailure } from './grant-failure.ts'
 import { HOST_HELD_MAX, HOST_PEERS_MAX, LOST_GRACE_MS, RESETS_MAX, TASKS_MAX } from './limits.ts'
 import type { EventSink, Outbox } from './outbox.ts'
 import { PARENTS_FIRST, ParentOffers } from './parent-offers.ts'
@@ -45,14 +45,6 @@ export interface SchedulerCounts {
   faults: number
   resets: number
   hashConflicts: number
-}
-
-/** Errors that the source would answer to anyone with the same repository and credentials. */
-const refusingCodes = new Set(['SOURCE_UNAUTHORIZED', 'SOURCE_DENIED', 'SOURCE_BLOB_UNKNOWN'])
-
-/** True if trying again on the same host is of no use: its store is full, say. */
-function isOwnFailure(code: string): boolean {
-  return Object.hasOwn(errorCatalogue, code) && errorCatalogue[code as ErrorCode].blame !== 'source'
 }
 
 export class Scheduler {
@@ -371,14 +363,14 @@ export class Scheduler {
   #takeGrantFailure(host: Host, message: GrantFailed, now: number): void {
     const task = this.#state.tasks.get(message.digest)
     if (task === undefined || !task.grants.has(host.id)) return
+    const { digest } = message
     this.#apply({
       type: 'grant-ended',
       host: host.id,
-      digest: message.digest,
+      digest,
       runs: message.runs.length === 0 ? undefined : message.runs,
       failure: message.code,
-      sourceRefused: refusingCodes.has(message.code),
-      lasting: isOwnFailure(message.code),
+      ...judgeGrantFailure(message, task.grants.get(host.id)?.source),
     })
     this.#coverage.cover(task, now, message.detail)
   }
