@@ -7,6 +7,7 @@ import { version } from '../shared/version.ts'
 import { addCaCommand } from './commands/ca.ts'
 import { addConfigCommand } from './commands/config.ts'
 import { addDemoCommand } from './commands/demo.ts'
+import { addIdentityCommand } from './commands/identity.ts'
 import { addPullCommand } from './commands/pull.ts'
 import { addServiceCommands } from './commands/services.ts'
 import { addSetupCommand } from './commands/setup.ts'
@@ -47,6 +48,7 @@ async function main(words: string[]): Promise<number> {
     addSetupCommand,
     addStatusCommand,
     addConfigCommand,
+    addIdentityCommand,
     addCaCommand,
   ]) {
     add(program, setExitCode)

@@ -92,8 +92,11 @@ export async function startSupernode(
       registry: metrics.registry,
       clock,
       supernodes: [
-        peerIdFromPrivateKey(privateKey).toString(),
-        ...config.supernodes.map(address => peerIdOf(address)).filter(id => id !== undefined),
+        ...new Set([
+          peerIdFromPrivateKey(privateKey).toString(),
+          // It may be in the list itself, so that all supernodes can be given the same one.
+          ...config.supernodes.map(address => peerIdOf(address)).filter(id => id !== undefined),
+        ]),
       ],
       notReady,
     },

@@ -4,6 +4,7 @@ import { chmod, link, mkdir, open, readFile, rm, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { generateKeyPair, privateKeyFromProtobuf, privateKeyToProtobuf } from '@libp2p/crypto/keys'
 import type { PrivateKey } from '@libp2p/interface'
+import { peerIdFromPrivateKey } from '@libp2p/peer-id'
 import { PantalaError, toPantalaError } from '../errors.ts'
 
 const KEY_FILE_BYTES_MAX = 4096
@@ -22,6 +23,11 @@ export async function loadIdentity(file: string): Promise<PrivateKey> {
       `identity file ${file}: ${error instanceof Error ? error.message : String(error)}`,
     )
   }
+}
+
+/** The PeerId that goes with the key in `file`, which is made if there is none. @throws PantalaError DATA_DIR_UNUSABLE */
+export async function loadPeerId(file: string): Promise<string> {
+  return peerIdFromPrivateKey(await loadIdentity(file)).toString()
 }
 
 /** A key that lives only as long as the process, for tests and the demo. */

@@ -16,7 +16,17 @@ test('--version prints the package’s version', async () => {
 test('--help names every command, and each command has help of its own', async () => {
   const { code, out } = await runPantala(['--help'])
   assert.equal(code, 0)
-  for (const word of ['demo', 'supernode', 'dfdaemon', 'pull', 'setup', 'status', 'config', 'ca']) {
+  for (const word of [
+    'demo',
+    'supernode',
+    'dfdaemon',
+    'pull',
+    'setup',
+    'status',
+    'config',
+    'identity',
+    'ca',
+  ]) {
     assert.match(out, new RegExp(`^  ${word}\\b`, 'm'))
   }
   const help = await runPantala(['dfdaemon', '--help'])
