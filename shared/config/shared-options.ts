@@ -1,5 +1,6 @@
 // Options that both services take: the cluster's secret, upstream registries, logging, shutdown.
 import { logLevels } from '../logger.ts'
+import { checkProxyUrl } from '../source/reach/http-proxy.ts'
 import type { RegistryConfig, UpstreamsConfig } from '../source/registry-config.ts'
 import type { Option } from './option.ts'
 
@@ -53,6 +54,7 @@ export const upstreamOptions: readonly Option[] = [
     key: 'upstreams.proxy',
     kind: 'secret',
     doc: 'URL of the HTTP proxy towards registries; none: no proxy. Unset: HTTPS_PROXY and HTTP_PROXY of the environment.',
+    check: checkProxyUrl,
   },
   {
     key: 'upstreams.noProxy',

@@ -42,13 +42,14 @@ export class UpstreamHealth {
     return [...endpoints.filter(each => this.isUp(each)), ...endpoints.filter(each => !this.isUp(each))]
   }
 
-  /** True once for each period of avoidance that is over: the caller looks whether the endpoint is well again, and says so. */
+  /** True once for each period of avoidance that is over: the caller looks whether the endpoint is well again, and says so if it is. */
   takeProbe(endpoint: Endpoint): boolean {
     const trouble = this.#troubles.get(nameOf(endpoint))
     const now = this.#clock.monotonic()
     if (trouble === undefined || trouble.isUp || now < trouble.until) return false
-    // Nobody else looks until this one had its time.
-    this.#note(endpoint, { ...trouble, until: now + AVOID_MS })
+    // Taken for a failure until it is known better.
+    const level = trouble.level + 1
+    this.#note(endpoint, { ...trouble, level, until: now + avoidMs(level) })
     return true
   }
 
@@ -72,8 +73,8 @@ export class UpstreamHealth {
     if (last !== undefined && !last.isUp && now < last.until && reason.retryAfterMs === 0) return
     const isCalm = last === undefined || (last.isUp && now - last.since > CALM_MS)
     const level = isCalm ? 1 : last.level + 1
-    const avoidMs = Math.max(AVOID_MS * 2 ** Math.min(level - 1, 10), reason.retryAfterMs)
-    this.#note(endpoint, { isUp: false, since: 0, level, until: now + Math.min(avoidMs, AVOID_MS_MAX) })
+    const until = now + Math.max(avoidMs(level), Math.min(reason.retryAfterMs, AVOID_MS_MAX))
+    this.#note(endpoint, { isUp: false, since: 0, level, until })
     if (last === undefined || last.isUp)
       this.#logger.warn(
         { endpoint: nameOf(endpoint), reason: reason.message },
@@ -87,6 +88,10 @@ export class UpstreamHealth {
     this.#troubles.set(name, trouble)
     if (this.#troubles.size > REMEMBERED_MAX) this.#troubles.delete(this.#troubles.keys().next().value!)
   }
+}
+
+function avoidMs(level: number): number {
+  return Math.min(AVOID_MS * 2 ** Math.min(level - 1, 10), AVOID_MS_MAX)
 }
 
 /** What logs and metrics call an endpoint. */

@@ -146,6 +146,9 @@ test('a mirror that fails is asked last, looked at after a while without credent
     await until(() => mirror.askedFor('/v2/').length === 1)
     await upstreams.pull()
     assert.equal(upstreams.mirrorIsUp, false)
+    upstreams.clock.skip(6_000)
+    await upstreams.pull()
+    assert.equal(mirror.askedFor('/v2/').length, 1)
     mirror.on('/v2/', sendBytes(Buffer.from('{}'))).on(path, sendBytes(body))
     upstreams.clock.skip(60_000)
     const before = upstreams.registry.asked.length

@@ -146,9 +146,31 @@ test('a secret’s wrong value is never shown', () => {
 test('registries are checked to the last setting', () => {
   const registries = (text: string) => faultsOf({ file: `upstreams: { registries: { reg.lab: ${text} } }` })
   assert.equal(registries('{ mirrors: ["http://10.0.0.1:5000"], insecure: true, caFile: /etc/ca.pem }'), '')
+  assert.equal(
+    registries(
+      '{ certFile: c.pem, keyFile: k.pem, skipVerify: true, credentialsFile: f, useForClients: true }',
+    ),
+    '',
+  )
+  assert.match(registries('{ certFile: c.pem }'), /reg\.lab: certFile and keyFile go together/)
+  assert.match(registries('{ useForClients: true }'), /reg\.lab: useForClients needs a credentialsFile/)
+  assert.match(registries('{ skipVerify: "yes" }'), /reg\.lab\.skipVerify: must be true or false/)
+  assert.match(registries('{ credentialsFile: "" }'), /reg\.lab\.credentialsFile: must be a file name/)
   assert.match(registries('{ mirrors: ["ftp://x"] }'), /reg\.lab\.mirrors/)
   assert.match(registries('{ insecure: maybe }'), /reg\.lab\.insecure: must be true or false/)
   assert.match(registries('{ colour: red }'), /reg\.lab\.colour: unknown/)
+})
+
+test('an HTTP proxy towards registries is a URL, and what is wrong with it is not shown', () => {
+  for (const proxy of ['http://u:hunter2@p.corp:3128', 'p.corp:3128', 'https://p.corp', 'none'])
+    assert.equal(faultsOf({ file: `upstreams: { proxy: "${proxy}" }` }), '', proxy)
+  const faults = faultsOf({ file: 'upstreams: { proxy: "socks5://u:hunter2@p.corp" }' })
+  assert.match(faults, /upstreams\.proxy: must be an http:\/\/ or https:\/\/ URL, or none/)
+  assert.doesNotMatch(faults, /hunter2/)
+  assert.match(
+    faultsOf({ file: 'upstreams: { failoverMs: 1 }' }),
+    /upstreams\.failoverMs: must be 100ms or more/,
+  )
 })
 
 test('ports of one registry are checked to the last name', () => {

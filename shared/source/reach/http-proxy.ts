@@ -74,6 +74,16 @@ export class HttpProxies {
   }
 }
 
+/** What is wrong with a proxy's URL, or undefined. */
+export function checkProxyUrl(text: string): string | undefined {
+  try {
+    if (text !== 'none') parseProxy(text, '')
+    return undefined
+  } catch {
+    return 'must be an http:// or https:// URL, or none'
+  }
+}
+
 function parseProxy(text: string, from: string): HttpProxy {
   // Others take `proxy.corp:3128` too.
   const full = /^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? text : `http://${text}`
