@@ -165,11 +165,11 @@ test('an HTTP proxy towards registries is a URL, and what is wrong with it is no
   for (const proxy of ['http://u:hunter2@p.corp:3128', 'p.corp:3128', 'https://p.corp', 'none'])
     assert.equal(faultsOf({ file: `upstreams: { proxy: "${proxy}" }` }), '', proxy)
   const faults = faultsOf({ file: 'upstreams: { proxy: "socks5://u:hunter2@p.corp" }' })
-  assert.match(faults, /upstreams\.proxy: must be an http:\/\/ or https:\/\/ URL, or none/)
+  assert.match(faults, /upstreams\.proxy in .*: must be an http:\/\/ or https:\/\/ URL, or none/)
   assert.doesNotMatch(faults, /hunter2/)
   assert.match(
     faultsOf({ file: 'upstreams: { failoverMs: 1 }' }),
-    /upstreams\.failoverMs: must be 100ms or more/,
+    /upstreams\.failoverMs in .*: must be 100ms or more/,
   )
 })
 
