@@ -10,9 +10,9 @@ import type { Peer } from './state/peer.ts'
 import { piecesOf } from './state/wishes.ts'
 
 /** Parents in the first answer, and up to which a child is given more as holders appear. */
-export const PARENTS_FIRST = 4
+export const PARENTS_FIRST = 16
 /** Most parents a child has at a time. */
-export const PARENTS_MAX = 8
+export const PARENTS_MAX = 20
 /** How long a child may wait for a parent below its cap, in ms. */
 const OVER_CAP_AFTER_MS = 1000
 

@@ -8,7 +8,7 @@ import type { Candidate, HostId, ParentFault } from '../../shared/protocol/messa
 import type { ParentLink, PieceFetcher } from '../fetch/piece-fetcher.ts'
 
 /** Links held at once: more while no supernode says whose are worth it. And candidates remembered beyond them. */
-const LINKS_MAX = 8
+const LINKS_MAX = 20
 const LONE_LINKS_MAX = 32
 const CANDIDATES_MAX = 64
 

@@ -1,10 +1,11 @@
 // The piece requests a session has out: who was asked for what and when, and which may be asked a second time. No I/O.
 import type { HostId } from '../../shared/protocol/messages.ts'
 
-/** A request out for this long may be asked of a second parent that has nothing else to do, in ms: soon where the first has not begun to answer. */
-const UNBEGUN_ASK_MS = 300
+/**
+ * A request out for this long, and for as many times what pieces of its parent took of late, may be asked of a second parent that has nothing
+ * else to do. What a parent has not begun may yet lie in its socket's buffer, and is then sent in vain: so not at once.
+ */
 const SECOND_ASK_MS = 1500
-/** And for as many times what pieces of its parent took of late, so that a slow link that works is left to it. */
 const SECOND_ASK_TIMES = 3
 
 export interface PieceRequest {
@@ -63,10 +64,9 @@ export class PieceRequests {
     const begun: PieceRequest[] = []
     for (const [only, second] of this.#byPiece.values()) {
       if (second !== undefined || only!.host === host) continue
-      const outMs = nowMs - only!.startedAtMs
-      if (outMs < UNBEGUN_ASK_MS) continue
-      if (!only!.begun()) unbegun.push(only!)
-      else if (outMs >= Math.max(SECOND_ASK_MS, only!.usualMs * SECOND_ASK_TIMES)) begun.push(only!)
+      if (nowMs - only!.startedAtMs < Math.max(SECOND_ASK_MS, only!.usualMs * SECOND_ASK_TIMES)) continue
+      if (only!.begun()) begun.push(only!)
+      else unbegun.push(only!)
     }
     return [...unbegun, ...begun]
   }

@@ -16,6 +16,18 @@ export interface RevealInit {
 /** For a seed: each child gets pieces that no other has, so that its uplink sends each piece about once while the children trade. */
 export const SEED_REVEAL: RevealInit = { firstChildren: 1, holdMs: 4000, tradeMs: 1000, holdMsMax: 10_000 }
 
+/** What a host has yet to give out for the first time, over all tasks: until then none is offered a second time. */
+export class FreshLoad {
+  /** Pieces told to a child first and not sent yet. */
+  waiting = 0
+  /** When a piece last became readable, monotonic ms. */
+  freshAt = Number.NEGATIVE_INFINITY
+
+  isBusy(now: number, forMs: number): boolean {
+    return this.waiting > 0 || now - this.freshAt < forMs
+  }
+}
+
 interface Held<Child> {
   readonly at: number
   readonly first: readonly Child[]
@@ -34,19 +46,20 @@ interface FirstChild {
 
 export class PieceReveal<Child> {
   readonly #clock: Clock
+  readonly #load: FreshLoad
   readonly #init: RevealInit
   readonly #tell: (piece: number, to: readonly Child[]) => void
   readonly #held = new Map<number, Held<Child>>()
   /** Only children that are told of held pieces, so bounded by these. */
   readonly #firsts = new Map<Child, FirstChild>()
   #turn = 0
-
   constructor(
-    components: { clock: Clock },
+    components: { clock: Clock; load?: FreshLoad },
     init: RevealInit,
     tell: (piece: number, to: readonly Child[]) => void,
   ) {
     this.#clock = components.clock
+    this.#load = components.load ?? new FreshLoad()
     this.#init = init
     this.#tell = tell
   }
@@ -58,6 +71,7 @@ export class PieceReveal<Child> {
       this.#tell(piece, children)
       return
     }
+    this.#load.freshAt = this.#clock.monotonic()
     const start = this.#turn % children.length
     this.#turn = start + firstChildren
     const inTurn = [...children.slice(start), ...children.slice(0, start)]
@@ -71,6 +85,7 @@ export class PieceReveal<Child> {
       if (known === undefined) this.#firsts.set(child, { waiting: 1, sentAt: Number.NEGATIVE_INFINITY })
       else known.waiting++
     }
+    this.#load.waiting += first.length
     const timer = this.#clock.after(holdMs, () => this.#onTime(piece))
     this.#held.set(piece, { at: this.#clock.monotonic(), first, rest, timer, sent: false })
     this.#tell(piece, first)
@@ -89,7 +104,18 @@ export class PieceReveal<Child> {
     }
     held.timer.cancel()
     this.#endWait(held)
-    held.timer = this.#clock.after(tradeMs, () => this.#release(piece))
+    held.timer = this.#clock.after(tradeMs, () => this.#afterTrade(piece))
+  }
+
+  /** While fresh pieces come, or wait to go out once, none is offered a second time. */
+  #afterTrade(piece: number): void {
+    const held = this.#held.get(piece)
+    if (held === undefined) return
+    const { tradeMs = 0, holdMsMax = 0 } = this.#init
+    const now = this.#clock.monotonic()
+    if (this.#load.isBusy(now, tradeMs) && now - held.at < holdMsMax)
+      held.timer = this.#clock.after(tradeMs, () => this.#afterTrade(piece))
+    else this.#release(piece)
   }
 
   /** A child is no more: what it was told first is told to the rest. */
@@ -105,7 +131,10 @@ export class PieceReveal<Child> {
   }
 
   close(): void {
-    for (const { timer } of this.#held.values()) timer.cancel()
+    for (const held of this.#held.values()) {
+      held.timer.cancel()
+      this.#endWait(held)
+    }
     this.#held.clear()
     this.#firsts.clear()
   }
@@ -132,6 +161,7 @@ export class PieceReveal<Child> {
   #endWait(held: Held<Child>): void {
     if (held.sent) return
     held.sent = true
+    this.#load.waiting -= held.first.length
     for (const child of held.first) {
       const known = this.#firsts.get(child)
       if (known !== undefined) known.waiting--

@@ -8,7 +8,7 @@ import type { HostId } from '../../shared/protocol/messages.ts'
 import { PIECE_PROTOCOL, REFUSAL, type Refusal, type Subscribe } from '../../shared/protocol/piece-frames.ts'
 import type { BlobStore } from '../store/blob-store.ts'
 import { type ChildHost, ChildLink } from './child-link.ts'
-import type { RevealInit } from './piece-reveal.ts'
+import { FreshLoad, type RevealInit } from './piece-reveal.ts'
 import { CHUNK_HEAD_BYTES, CHUNKS_AHEAD } from './piece-send.ts'
 import { ReadBuffers } from './read-buffers.ts'
 import { type SeekerDesk, TaskOffer } from './task-offer.ts'
@@ -72,6 +72,7 @@ export class PieceServer {
   readonly #components: PieceServerComponents
   readonly #init: Required<PieceServerInit>
   readonly #slots: UploadSlots
+  readonly #load = new FreshLoad()
   readonly #buffers: ReadBuffers
   readonly #children = new Set<ChildLink>()
   readonly #offers = new Map<string, TaskOffer>()
@@ -218,14 +219,17 @@ export class PieceServer {
     let offer = this.#offers.get(key)
     if (offer === undefined) {
       const { haveBatchMs, reveal } = this.#init
-      offer = new TaskOffer(this.#components, {
-        ...task,
-        haveBatchMs,
-        handleLingerMs: 2_000,
-        seekers: this.#seekers,
-        isReadInParts: () => this.#components.isReadInParts?.(task.digest) ?? false,
-        reveal: reveal === false ? undefined : reveal,
-      })
+      offer = new TaskOffer(
+        { ...this.#components, load: this.#load },
+        {
+          ...task,
+          haveBatchMs,
+          handleLingerMs: 2_000,
+          seekers: this.#seekers,
+          isReadInParts: () => this.#components.isReadInParts?.(task.digest) ?? false,
+          reveal: reveal === false ? undefined : reveal,
+        },
+      )
       this.#offers.set(key, offer)
     }
     this.#subscriptions++

@@ -7,7 +7,7 @@ import { OTHERS_MAX, type ToldHashes } from '../../shared/protocol/alone-frames.
 import type { Candidate } from '../../shared/protocol/messages.ts'
 import { HASHES_PIECES_MAX, REFUSAL, type Refusal } from '../../shared/protocol/piece-frames.ts'
 import type { BlobHandle, BlobStore } from '../store/blob-store.ts'
-import { PieceReveal, type RevealInit } from './piece-reveal.ts'
+import { type FreshLoad, PieceReveal, type RevealInit } from './piece-reveal.ts'
 
 /** A child's subscription, as the offer sees it. */
 export interface Subscriber {
@@ -81,7 +81,7 @@ export class TaskOffer {
   #flush: Timer | undefined
   #opened: OpenedBlob | undefined
 
-  constructor(components: { store: BlobStore; clock: Clock }, init: TaskOfferInit) {
+  constructor(components: { store: BlobStore; clock: Clock; load: FreshLoad }, init: TaskOfferInit) {
     this.#store = components.store
     this.#clock = components.clock
     this.#init = init

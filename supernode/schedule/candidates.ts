@@ -6,6 +6,8 @@ import type { Peer } from '../state/peer.ts'
 
 /** Holders looked at for one choice; more are sampled, so that a choice costs the same in a cluster of any size. */
 export const SAMPLE_MAX = 24
+/** Children in one task that a host takes which pulls it itself. */
+export const CHILDREN_PER_PEER_MAX = 20
 const OTHER_ZONE_COST = 0.3
 /** A seed is the last resort of many: others come first where they are as free. */
 const SEED_COST = 0.1
@@ -43,7 +45,7 @@ export function chooseParents(state: ClusterState, child: Peer, choice: Choice):
   if (!child.isSated) {
     for (const host of task.full.sample(SAMPLE_MAX, random)) consider(host)
     for (const peer of task.offering.sample(SAMPLE_MAX, random))
-      if (canGive(peer, child, pieces)) consider(peer.host)
+      if (hasRoom(peer, choice) && canGive(peer, child, pieces)) consider(peer.host)
     // Few hosts hold a few pieces, and a sample may miss them; what was asked of the source for somebody, a seed holds.
     if (pieces !== undefined) {
       for (const host of state.seeds) {
@@ -54,6 +56,14 @@ export function chooseParents(state: ClusterState, child: Peer, choice: Choice):
   }
   scored.sort((a, b) => a.cost - b.cost)
   return scored.slice(0, choice.count).map(({ host }) => host)
+}
+
+/**
+ * Of those that pull the task themselves each takes a bounded number of children, so that whoever has the first pieces does not end up with
+ * all children and the others with none.
+ */
+function hasRoom(peer: Peer, choice: Choice): boolean {
+  return choice.overCap === true || !peer.wants || peer.children < CHILDREN_PER_PEER_MAX
 }
 
 /** True if `parent` has a grant, or a piece that `child` lacks; with `pieces` only those count. */

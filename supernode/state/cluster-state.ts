@@ -102,6 +102,8 @@ export class ClusterState {
           if (parent === undefined || child.parents.has(id)) continue
           child.parents.add(id)
           parent.children++
+          const peer = parent.peers.get(event.digest)
+          if (peer !== undefined) peer.children++
         }
         return
       }
@@ -298,7 +300,10 @@ export class ClusterState {
   #unlink(child: Peer, parentId: HostId): void {
     if (!child.parents.delete(parentId)) return
     const parent = this.hosts.get(parentId)
-    if (parent !== undefined && parent.children > 0) parent.children--
+    if (parent === undefined) return
+    if (parent.children > 0) parent.children--
+    const peer = parent.peers.get(child.task.digest)
+    if (peer !== undefined && peer.children > 0) peer.children--
   }
 
   #stopWanting(peer: Peer): void {

@@ -5,6 +5,9 @@ import type { HostJoined } from './events.ts'
 import type { Peer } from './peer.ts'
 import { isSameSource, type Task } from './task.ts'
 
+/** Children of all tasks that may share an upload slot: each asks only now and then for what its other parents lack. */
+export const CHILDREN_PER_SLOT = 4
+
 export class Host {
   readonly id: HostId
   readonly name: string
@@ -42,7 +45,7 @@ export class Host {
 
   /** Upload slots that are taken, by the supernode's count or the host's own, whichever is more. */
   get load(): number {
-    return Math.max(this.children, this.slotsBusy)
+    return Math.max(this.children / CHILDREN_PER_SLOT, this.slotsBusy)
   }
 
   /** The same source as `source`: the one object that others of this host's peers have, if it is the same. */

@@ -28,6 +28,8 @@ export class Peer {
   /** Pieces that its readers wait for, or waited for, since it registered; undefined until some were named. */
   urgent: Bitfield | undefined
   registeredAt = 0
+  /** Children in this task that were given this host as a parent and have not left it. */
+  children = 0
   /** Parents it was given and has not left. */
   readonly parents = new Set<HostId>()
   /** Hosts it complained of; most never do, so there is no map until then. Keyed by the host's state, so that one that comes back starts afresh. */

@@ -55,17 +55,17 @@ test('a host that gets its first piece becomes a parent of those with few', () =
 
 test('children beyond the seed’s slots wait for others to have pieces', () => {
   const story = new ClusterScript()
-  story.join('seed', { seed: true, slots: 2 })
-  for (const host of ['h1', 'h2', 'h3', 'h4']) {
+  story.join('seed', { seed: true, slots: 1 })
+  for (const host of ['h1', 'h2', 'h3', 'h4', 'h5', 'h6']) {
     story.join(host, { slots: 2 })
     story.register(host)
   }
-  assert.deepEqual(story.parentsOf('h3'), [])
+  assert.deepEqual(story.parentsOf('h5'), [])
   story.cutPieces('seed', 0, 1)
   story.takePieces('h1', 'seed', 0)
   story.scheduler.flush(story.now)
-  assert.deepEqual(story.parentsOf('h3'), ['h1'])
-  assert.deepEqual(story.parentsOf('h4'), ['h1'])
+  assert.deepEqual(story.parentsOf('h5'), ['h1'])
+  assert.deepEqual(story.parentsOf('h6'), ['h1'])
 })
 
 test('nearer parents come first', () => {
@@ -119,7 +119,7 @@ test('who finishes stays a parent; a late child gets all hashes with its answer'
 
 test('a child whose parents all have no more than itself is given one that has', () => {
   const story = new ClusterScript({ pieces: 4 })
-  story.join('seed', { seed: true, slots: 4 })
+  story.join('seed', { seed: true, slots: 1 })
   for (const host of ['a', 'b', 'c', 'd', 'e']) {
     story.join(host, { slots: 16 })
     story.register(host)
@@ -152,4 +152,20 @@ test('an empty blob has nothing to grant', () => {
   assert.equal(story.state.tasks.get(digest)!.pieces, 0)
   story.finish('h1', 'done')
   story.checkInvariants()
+})
+
+test('no host that pulls takes all the children: the first holder has twenty at most', () => {
+  const story = new ClusterScript()
+  story.join('first', { slots: 100 })
+  story.register('first')
+  story.cutPieces('first', 0)
+  for (let number = 0; number < 30; number++) {
+    story.join(`h${number}`, { slots: 100 })
+    story.register(`h${number}`)
+  }
+  const task = story.state.tasks.get(digest)!
+  assert.equal(task.peers.get('first')!.children, 20)
+  // Whoever is left over is not left waiting.
+  story.pass(3000)
+  for (let number = 0; number < 30; number++) assert.ok(story.parentsOf(`h${number}`).length > 0)
 })

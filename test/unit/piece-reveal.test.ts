@@ -6,11 +6,14 @@ import type { Clock } from '../../shared/clock.ts'
 
 function makeReveal(firstChildren: number, init: Omit<RevealInit, 'firstChildren'> = { holdMs: 100 }) {
   const told: string[] = []
+  let nowMs = 0
+  let longestMs = 0
   let timers: Array<{ task: () => void; cancelled: boolean }> = []
   const clock: Clock = {
     now: () => 0,
-    monotonic: () => 0,
-    after: (_delayMs, task) => {
+    monotonic: () => nowMs,
+    after: (delayMs, task) => {
+      longestMs = Math.max(longestMs, delayMs)
       const timer = { task, cancelled: false }
       timers.push(timer)
       return {
@@ -24,6 +27,7 @@ function makeReveal(firstChildren: number, init: Omit<RevealInit, 'firstChildren
     for (const child of to) told.push(`${piece}>${child}`)
   })
   const ring = (): void => {
+    nowMs += longestMs
     const due = timers
     timers = []
     for (const timer of due) if (!timer.cancelled) timer.task()
@@ -87,4 +91,18 @@ test('of a seed, the rest is told a while after the piece went out, or at once w
   assert.deepEqual(told, ['1>a'])
   ring()
   assert.deepEqual(told, ['1>a', '0>b'])
+})
+
+test('of a seed, nothing is offered a second time while fresh pieces wait to go out', () => {
+  const { reveal, told, ring } = makeReveal(1, { holdMs: 4000, tradeMs: 1000, holdMsMax: 10_000 })
+  for (const piece of [0, 1]) reveal.onFresh(piece, ['a', 'b'])
+  reveal.onSent(0, 'a')
+  reveal.onSent(1, 'b')
+  reveal.onFresh(2, ['a', 'b'])
+  told.length = 0
+  ring()
+  // Piece 2 waited its 4 s; with that nothing waits any more.
+  assert.deepEqual(told, ['2>b'])
+  ring()
+  assert.deepEqual(told, ['2>b', '0>b', '1>a'])
 })

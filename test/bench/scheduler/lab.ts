@@ -91,7 +91,7 @@ function render({ rushes, day, weights }: SchedulerFigures): string {
 virtual time, is the hosts: they ask, wait, give up and report as the product's sessions do, over an uplink and a downlink of 1 Gbit/s each. The source sends 1 Gbit/s. The
 seed of the random numbers fixes every swarm; only the time that decisions take is real. Everything runs on one core, as the supernode's event loop does.
 
-**Rush**: every host begins to pull the same image (10 layers of 1 to 64 MiB, 216 MiB in all) at a random moment of 30 s. **Day**: ${count(day.pulls)} pulls of images of ten layers, some shared, as rollouts and one by one.
+**Rush**: every host begins to pull the same image (10 layers of 1 to 32 MiB, 108 MiB in all) at a random moment of 30 s. **Day**: ${count(day.pulls)} pulls of images of ten layers, some shared, as rollouts and one by one.
 
 | swarm | piece reports/s | without codec | decisions/s | decision p50 | p99 | max | busiest second | answers sent |
 |---|---|---|---|---|---|---|---|---|

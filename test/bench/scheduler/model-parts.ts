@@ -1,4 +1,6 @@
 // Hosts, tasks and sessions of the simulated swarm, and their links: an uplink and a downlink per host, each sending one piece after another.
+import { LinkWindow } from '../../../dfdaemon/session/link-window.ts'
+import { FreshLoad, type PieceReveal } from '../../../dfdaemon/upload/piece-reveal.ts'
 import type { Digest } from '../../../shared/digest.ts'
 import { pieceCount, pieceLength, pieceSizeFor } from '../../../shared/piece.ts'
 import type { HostId } from '../../../shared/protocol/messages.ts'
@@ -7,6 +9,8 @@ export const ABSENT = 0
 export const ASKED = 1
 export const HELD = 2
 
+/** As in the product: bytes asked of one link, at most. */
+const LINK_WINDOW_BYTES = 12 * 2 ** 20
 /** Time that bytes are under way beside the time links take for them, in ms. */
 const LATENCY_MS = 0.5
 
@@ -58,6 +62,7 @@ export class ModelHost {
   /** Links with requests, in the order of their turns; the first is served next. */
   readonly line: ModelLink[] = []
   uplinkBusy = false
+  readonly load = new FreshLoad()
   #downFree = 0
   #sourceFree = 0
 
@@ -92,12 +97,26 @@ export class ModelLink {
   pending = 0
   inLine = false
   open = true
+  /** How many pieces may be asked for at a time, as the product counts it. */
+  readonly window: LinkWindow
+  /** Of a seed's link: pieces that the child was told of. */
+  readonly told: Uint8Array | undefined
+  /** The piece that is being sent, and bytes of it that have not left. */
+  sending = -1
+  left = 0
   /** When a piece last went out, or the first was asked for. */
   servedAt = 0
 
   constructor(child: ModelSession, parent: ModelSession) {
     this.child = child
     this.parent = parent
+    this.window = new LinkWindow(Math.max(2, Math.floor(LINK_WINDOW_BYTES / child.task.pieceSize)))
+    this.told = parent.host.seed ? parent.state.map(state => (state === HELD ? 1 : 0)) : undefined
+  }
+
+  /** True if the child knows that the parent holds the piece. */
+  offers(piece: number): boolean {
+    return this.parent.state[piece] === HELD && (this.told === undefined || this.told[piece] === 1)
   }
 }
 
@@ -117,6 +136,8 @@ export class ModelSession {
   /** Links to parents, and those of children. */
   readonly parents: ModelLink[] = []
   readonly children = new Set<ModelLink>()
+  /** Of a seed: whom it tells of a fresh piece first. */
+  reveal: PieceReveal<ModelLink> | undefined
   readonly landed: number[] = []
   landedFromSource = 0
   readonly landedFrom = new Map<HostId, number>()

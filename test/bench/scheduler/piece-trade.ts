@@ -1,14 +1,18 @@
 // How simulated hosts move pieces: children ask as the product's sessions do, parents send one piece at a time to each child in turn.
+import { PieceReveal, SEED_REVEAL } from '../../../dfdaemon/upload/piece-reveal.ts'
+import type { Clock } from '../../../shared/clock.ts'
 import { ABSENT, ASKED, HELD, type ModelHost, ModelLink, type ModelSession } from './model-parts.ts'
 
-/** As in the product: pieces asked for of one session, bytes of one link, when a request may be asked again, when a parent is given up. */
+/** As in the product: pieces asked for of one session, when a request is taken elsewhere, when a parent is given up. */
 const ASKED_MAX = 16
-const LINK_WINDOW_BYTES = 12 * 2 ** 20
 const SECOND_ASK_MS = 1500
 const QUEUE_WAIT_MS = 3000
+/** Parts of a piece that children get in turn. */
+const PARTS = 4
 
 export type TradeEvent =
   | { readonly type: 'sent'; readonly host: ModelHost }
+  | { readonly type: 'timer'; call: (() => void) | undefined }
   | {
       readonly type: 'piece'
       readonly child: ModelSession
@@ -32,11 +36,27 @@ export class PieceTrade {
   readonly #queue: Agenda
   readonly #random: () => number
   readonly #listener: TradeListener
+  /** Virtual time, for the product's own parts. */
+  readonly #clock: Clock
+  #now = 0
 
   constructor(components: { queue: Agenda; random: () => number; listener: TradeListener }) {
     this.#queue = components.queue
     this.#random = components.random
     this.#listener = components.listener
+    this.#clock = {
+      now: () => this.#now,
+      monotonic: () => this.#now,
+      after: (delayMs, call) => {
+        const event: Extract<TradeEvent, { type: 'timer' }> = { type: 'timer', call }
+        this.#queue.push(this.#now + delayMs, event)
+        return {
+          cancel: () => {
+            event.call = undefined
+          },
+        }
+      },
+    }
   }
 
   addParent(child: ModelSession, parent: ModelSession): void {
@@ -53,6 +73,7 @@ export class PieceTrade {
     parent.children.delete(link)
     const index = child.parents.indexOf(link)
     if (index >= 0) child.parents.splice(index, 1)
+    parent.reveal?.onGone(link)
     for (const piece of link.queue) this.#unask(child, piece)
     link.queue.length = 0
   }
@@ -61,17 +82,18 @@ export class PieceTrade {
     for (const link of [...child.parents]) this.leave(link)
   }
 
-  /** Asks the parents that have most room until there is no room or nothing to ask for. */
+  /** Asks the parents that have most room until there is no room or nothing to ask for; a seed first for what no other has, and last for the rest. */
   ask(child: ModelSession, now: number): void {
     child.hungry = false
-    const window = Math.max(2, Math.floor(LINK_WINDOW_BYTES / child.task.pieceSize))
-    const links = child.parents.slice()
-    while (child.asked < ASKED_MAX && links.length > 0) {
-      const at = this.#roomiest(links)
-      const link = links[at]!
-      const piece = link.pending >= window ? -1 : this.#pick(child, link.parent)
-      if (piece < 0) links.splice(at, 1)
-      else this.#request(link, piece, now)
+    for (const pass of ['rare', 'others', 'seeds'] as const) {
+      const links = child.parents.filter(link => (pass === 'others') !== link.parent.host.seed)
+      while (child.asked < ASKED_MAX && links.length > 0) {
+        const at = this.#roomiest(links)
+        const link = links[at]!
+        const piece = link.pending >= link.window.pieces ? -1 : this.#pick(child, link, pass === 'rare')
+        if (piece < 0) links.splice(at, 1)
+        else this.#request(link, piece, now)
+      }
     }
     child.hungry = child.wants && child.asked < ASKED_MAX
     if (child.hungry) this.#askAgain(child, now)
@@ -96,7 +118,9 @@ export class PieceTrade {
   }
 
   take(event: TradeEvent, now: number): void {
-    if (event.type === 'sent') {
+    this.#now = now
+    if (event.type === 'timer') event.call?.()
+    else if (event.type === 'sent') {
       event.host.uplinkBusy = false
       this.#serve(event.host, now)
     } else this.#land(event.child, event.link, event.piece, now)
@@ -109,12 +133,14 @@ export class PieceTrade {
     return best
   }
 
-  #pick(child: ModelSession, parent: ModelSession): number {
+  /** `rare`: only what no other parent offers. */
+  #pick(child: ModelSession, link: ModelLink, rare: boolean): number {
     const { pieces, hashed } = child.task
     const start = Math.floor(this.#random() * pieces)
     for (let step = 0; step < pieces; step++) {
       const piece = start + step < pieces ? start + step : start + step - pieces
-      if (child.state[piece] === ABSENT && parent.state[piece] === HELD && hashed[piece] === 1) return piece
+      if (child.state[piece] !== ABSENT || hashed[piece] !== 1 || !link.offers(piece)) continue
+      if (!rare || child.parents.every(other => other === link || !other.offers(piece))) return piece
     }
     return -1
   }
@@ -141,7 +167,7 @@ export class PieceTrade {
       if (idle.pending > 0) continue
       for (const slow of child.parents) {
         const place = slow.queue.findIndex(
-          piece => idle.parent.state[piece] === HELD && now - child.askedAt![piece]! >= SECOND_ASK_MS,
+          piece => idle.offers(piece) && now - child.askedAt![piece]! >= SECOND_ASK_MS,
         )
         if (place < 0) continue
         const [piece] = slow.queue.splice(place, 1)
@@ -159,41 +185,72 @@ export class PieceTrade {
     child.asked--
   }
 
-  /** Sends the next piece of the child whose turn it is. */
+  /** Sends the next part of a piece to the child whose turn it is; with one part in a piece, whole pieces in turn. */
   #serve(host: ModelHost, now: number): void {
     if (host.uplinkBusy) return
     for (let link = host.line.shift(); link !== undefined; link = host.line.shift()) {
-      const piece = link.queue.shift()
-      if (piece === undefined) {
-        link.inLine = false
-        continue
+      if (link.sending < 0) {
+        const piece = link.queue.shift()
+        if (piece === undefined) {
+          link.inLine = false
+          continue
+        }
+        link.sending = piece
+        link.left = link.child.task.bytesOf(piece)
       }
-      const bytes = link.child.task.bytesOf(piece)
+      const { sending: piece, child } = link
+      const bytes = Math.min(link.left, Math.ceil(child.task.pieceSize / PARTS))
       const sentAt = now + bytes / host.upRate
+      link.left -= bytes
       host.uplinkBusy = true
       host.bytesUp += bytes
       link.servedAt = now
-      if (link.queue.length > 0) host.line.push(link)
-      else link.inLine = false
       this.#queue.push(sentAt, { type: 'sent', host })
-      this.#queue.push(link.child.host.take(sentAt, bytes), { type: 'piece', child: link.child, link, piece })
+      const landsAt = child.host.take(sentAt, bytes)
+      if (link.left === 0) {
+        link.sending = -1
+        this.#queue.push(landsAt, { type: 'piece', child, link, piece })
+      }
+      if (link.sending >= 0 || link.queue.length > 0) host.line.push(link)
+      else link.inLine = false
       return
     }
   }
 
   #land(child: ModelSession, link: ModelLink | undefined, piece: number, now: number): void {
-    if (link !== undefined) link.pending--
+    this.#now = now
+    if (link !== undefined) {
+      link.pending--
+      link.window.noteLanded(now - (child.askedAt?.[piece] ?? now))
+      link.parent.reveal?.onSent(piece, link)
+    }
     if (child.state[piece] === HELD) return
     if (child.state[piece] === ASKED) child.asked--
     child.state[piece] = HELD
     child.held++
     this.#listener.onLanded(child, piece, link?.parent.host)
-    for (const other of child.children) {
-      const { child: grandchild } = other
-      if (grandchild.hungry && grandchild.state[piece] === ABSENT && child.task.hashed[piece] === 1)
-        this.#request(other, piece, now)
-      if (grandchild.asked >= ASKED_MAX) grandchild.hungry = false
-    }
+    if (child.host.seed) this.#reveal(child, piece, now)
+    else for (const other of child.children) this.#tell(other, piece, now)
     if (child.wants) this.ask(child, now)
+  }
+
+  /** A seed tells of a fresh piece as the product's does. */
+  #reveal(seed: ModelSession, piece: number, now: number): void {
+    seed.reveal ??= new PieceReveal<ModelLink>(
+      { clock: this.#clock, load: seed.host.load },
+      SEED_REVEAL,
+      (told, to) => {
+        for (const link of to) {
+          link.told![told] = 1
+          this.#tell(link, told, this.#now)
+        }
+      },
+    )
+    this.#now = now
+    seed.reveal.onFresh(piece, [...seed.children])
+  }
+
+  #tell({ child }: ModelLink, piece: number, now: number): void {
+    if (child.hungry && child.state[piece] === ABSENT && child.task.hashed[piece] === 1) this.ask(child, now)
   }
 }

@@ -3,8 +3,8 @@ import { seededRandom } from '../random.ts'
 import type { Pull, SwarmInit } from './swarm-model.ts'
 
 const MiB = 2 ** 20
-/** Ten layers as of an application's image, small and large, in MiB: 216 in all. */
-export const layerMiB: readonly number[] = [29, 1, 2, 48, 4, 8, 16, 64, 36, 8]
+/** Ten layers as of an application's image, small and large, in MiB: 108 in all. */
+export const layerMiB: readonly number[] = [15, 1, 2, 24, 4, 4, 8, 32, 14, 4]
 /** 1 Gbit/s, in bytes per ms. */
 export const HOST_RATE = 125_000
 export const SOURCE_RATE = 125_000

@@ -133,6 +133,7 @@ export class SwarmModel implements TradeListener {
     switch (event.type) {
       case 'piece':
       case 'sent':
+      case 'timer':
         this.#trade.take(event, this.now)
         return
       case 'watch':
