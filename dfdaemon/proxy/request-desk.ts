@@ -87,7 +87,8 @@ export class RequestDesk {
     const gone = new AbortController()
     const onClose = (): void => {
       // An answer that was sent to its end closes, too, before its sender hears of it.
-      if (!response.writableFinished)
+      // A stream of HTTP/2 that was reset counts as finished, too, but was never ended.
+      if (!response.writableEnded || !response.writableFinished)
         gone.abort(new PantalaError('DEADLINE_PASSED', { detail: 'the client went away' }))
     }
     response.once('close', onClose)
