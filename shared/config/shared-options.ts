@@ -46,7 +46,7 @@ export const upstreamOptions: readonly Option[] = [
   {
     key: 'upstreams.failoverMs',
     kind: 'duration',
-    preset: '2s',
+    preset: '1500ms',
     doc: 'A registry or mirror that sends nothing for this long is left for the next one, where there is another.',
     check: (value: number) => (value >= 100 ? undefined : 'must be 100ms or more'),
   },

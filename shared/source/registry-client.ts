@@ -82,7 +82,7 @@ export class RegistryClient extends RegistryRequests implements SourceClient, Wr
         logger,
         random,
       },
-      { retryPauseMs: init.retryPauseMs ?? 300, failoverMs: init.upstreams.failoverMs ?? 2_000 },
+      { retryPauseMs: init.retryPauseMs ?? 300, failoverMs: init.upstreams.failoverMs ?? 1_500 },
     )
     super(walk, { isOwn: false })
     this.own = new RegistryRequests(walk, { isOwn: true })
