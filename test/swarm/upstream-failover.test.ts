@@ -9,7 +9,7 @@ import { Swarm } from '../harness/swarm.ts'
 const layer = randomBytes(2_000_000)
 const FAILOVER_MS = 1_500
 
-test('a silent mirror costs a pull less than two seconds once, and the next ones nothing', async t => {
+test('a silent mirror costs each who asks less than two seconds, once', async t => {
   const registry = await PrivateRegistry.start()
   const sockets = new Set<Socket>()
   const hole = createServer(socket => void sockets.add(socket.on('error', () => {}).resume()))
@@ -47,8 +47,10 @@ test('a silent mirror costs a pull less than two seconds once, and the next ones
     await read(`/v2/team/other/blobs/${other.layer}`),
   ]
   t.diagnostic(`manifest, layer, and again of another image: ${times.map(Math.round).join(', ')} ms`)
-  assert(Math.max(times[0]!, times[1]!) < FAILOVER_MS * 2.5)
-  assert(times[2]! < FAILOVER_MS && times[3]! < FAILOVER_MS)
+  assert(Math.max(...times) < FAILOVER_MS * 2.5)
+  assert(times[2]! < FAILOVER_MS)
+  // The supernode and two hosts learn it once each, by a request or two that are under way together.
+  assert(sockets.size <= 5, `${sockets.size} connections`)
   const metrics = await (await fetch(`${swarm.hosts[0]!.daemon.adminUrl}/metrics`)).text()
   assert.match(metrics, /^pantala_dfdaemon_upstream_up\{endpoint="http:\/\/127\.0\.0\.1:\d+"\} [01]$/m)
 })
