@@ -31,6 +31,12 @@ export class DfdaemonMetrics {
     labelNames: ['result'],
     registers: [this.registry],
   })
+  readonly #writes = new Counter({
+    name: 'pantala_dfdaemon_writes_total',
+    help: 'Pushes, deletions and requests of uploads passed on, by result: ok (the registry answered, whatever it said), failed, aborted (the client left) or refused.',
+    labelNames: ['result'],
+    registers: [this.registry],
+  })
   readonly #pieceRejected = new Counter({
     name: 'pantala_dfdaemon_piece_rejected_total',
     help: 'Pieces that were not taken, by reason: corrupt (a parent sent wrong bytes) or digest (the whole blob was wrong).',
@@ -92,6 +98,10 @@ export class DfdaemonMetrics {
         for (const [endpoint, isUp] of readings.upstreamHealth()) this.set({ endpoint }, isUp ? 1 : 0)
       },
     })
+  }
+
+  countWrite(result: 'ok' | 'failed' | 'aborted' | 'refused'): void {
+    this.#writes.inc({ result })
   }
 
   countBlobBytes(from: 'source' | 'peer' | 'cache', bytes: number): void {

@@ -46,6 +46,7 @@ export type PullResult = 'ok' | 'failed' | 'aborted' | 'refused'
 export interface ProxyMetrics {
   countBlobBytes(from: 'cache', bytes: number): void
   countPull(result: PullResult): void
+  countWrite(result: PullResult): void
 }
 
 export interface ProxyComponents {

@@ -99,25 +99,32 @@ export class RequestDesk {
       if (!response.headersSent)
         gone.abort(new PantalaError('DEADLINE_PASSED', { detail: `no answer within ${answerMs} ms` }))
     }, answerMs)
-    let isPull = false
+    let count: ((result: PullResult) => void) | undefined
     try {
       const asked = this.#admit(request, response, face)
       const exchange = makeExchange(asked, request, response, gone.signal)
       const writes = isWrite(request.method!, asked.target)
-      isPull = !writes && (asked.target.kind === 'manifest' || asked.target.kind === 'blob')
+      count = this.#counterOf(asked, writes)
       if (writes) clearTimeout(deadline)
       const work = writes ? this.#write({ asked, exchange, request, face }) : this.#route(asked, exchange)
       const whole = await unlessAborted(work, gone.signal)
-      if (isPull) this.#c.metrics.countPull(whole ? 'ok' : 'aborted')
+      count?.(whole ? 'ok' : 'aborted')
     } catch (error) {
       const result = this.#fail(request, response, error)
-      if (isPull) this.#c.metrics.countPull(result)
+      count?.(result)
     } finally {
       clearTimeout(deadline)
       response.off('close', onClose)
       this.#running--
       if (this.#running === 0) this.#onIdle?.()
     }
+  }
+
+  #counterOf({ target }: OciRequest, writes: boolean): ((result: PullResult) => void) | undefined {
+    const { metrics } = this.#c
+    if (writes) return result => metrics.countWrite(result)
+    const isPull = target.kind === 'manifest' || target.kind === 'blob'
+    return isPull ? result => metrics.countPull(result) : undefined
   }
 
   /** @throws PantalaError METHOD_UNSUPPORTED | OVERLOADED | SHUTTING_DOWN, or what is wrong with the path */

@@ -55,6 +55,7 @@ export async function startProxy({ writeClient, ...init }: HarnessInit = {}) {
   }[] = []
   const checks: Digest[] = []
   const results: PullResult[] = []
+  const writeResults: PullResult[] = []
   const logLines: string[] = []
   const forwarded: string[] = []
   const behaviour = {
@@ -114,7 +115,11 @@ export async function startProxy({ writeClient, ...init }: HarnessInit = {}) {
         { name: 'proxy', level: 'trace', format: 'json' },
         { write: line => void logLines.push(line) },
       ),
-      metrics: { countBlobBytes() {}, countPull: result => void results.push(result) },
+      metrics: {
+        countBlobBytes() {},
+        countPull: result => void results.push(result),
+        countWrite: result => void writeResults.push(result),
+      },
     },
     { requestsMax: 100, stalledSendMs: 5000, writes: true, ...init },
   )
@@ -153,6 +158,7 @@ export async function startProxy({ writeClient, ...init }: HarnessInit = {}) {
     asked,
     checks,
     results,
+    writeResults,
     logLines,
     forwarded,
     written,

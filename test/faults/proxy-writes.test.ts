@@ -126,13 +126,14 @@ test('redirects are the client’s to follow', async t => {
 })
 
 test('errors of the registry are the answer, word for word, and are not tried again', async t => {
-  const { registry, at, send } = await startWriteStage(t)
+  const { registry, at, send, results, writeResults } = await startWriteStage(t)
   const challenge = 'Bearer realm="https://auth.lab/t",scope="repository:team/app:pull,push"'
   const body = Buffer.from('{"errors":[{"code":"UNAUTHORIZED"}]}')
   registry.on(uploads, sendBytes(body, { 'www-authenticate': challenge }, 401))
   registry.on(`${uploads}5`, sendBytes(Buffer.from('over'), { 'retry-after': '7' }, 503))
   const refused = await send('POST', at('blobs/uploads/'), { headers: { 'content-length': '0' } })
   assert.deepEqual([refused.status, refused.headers['www-authenticate']], [401, challenge])
+  assert.deepEqual([writeResults, results], [['ok'], []])
   assert.deepEqual(refused.body, body)
   const broken = await send('PATCH', at('blobs/uploads/5'), { body: Buffer.from('x') })
   assert.deepEqual([broken.status, broken.headers['retry-after'], broken.body.toString()], [503, '7', 'over'])
