@@ -30,7 +30,7 @@ async function open(): Promise<DistributionTarget> {
   }
 }
 
-test('docker-registry is there', t => {
+test('the distribution specification, before docker-registry', t => {
   if (!requireCommands(t, 'docker-registry')) return
   distributionPullSuite('a dfdaemon before docker-registry', features, open)
   distributionPushSuite('a dfdaemon before docker-registry', features, open)
