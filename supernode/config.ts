@@ -12,7 +12,12 @@ export interface SupernodeConfig extends SharedConfig {
   readonly dataDir: string
   readonly api: { readonly address: string }
   readonly peer: { readonly address: string; readonly announce: readonly string[] }
-  readonly seed: { readonly enabled: boolean; readonly peerAddress: string; readonly quotaBytes: number }
+  readonly seed: {
+    readonly enabled: boolean
+    readonly peerAddress: string
+    readonly quotaBytes: number
+    readonly zone?: string | undefined
+  }
   readonly host: { readonly expireMs: number }
   readonly supernodes: readonly string[]
   readonly source: SharedConfig['source'] & { readonly budgetRatio: number }
@@ -48,6 +53,11 @@ export const supernodeOptions: readonly Option[] = [
     doc: 'Where hosts fetch pieces from the seed (libp2p).',
   },
   { key: 'seed.quotaBytes', kind: 'bytes', preset: '50GiB', doc: 'Stored pieces of the seed.' },
+  {
+    key: 'seed.zone',
+    kind: 'string',
+    doc: 'Where the seed is; unset: as near to all hosts as their own zone.',
+  },
   {
     key: 'host.expireMs',
     kind: 'duration',

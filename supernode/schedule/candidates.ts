@@ -8,6 +8,8 @@ import type { Peer } from '../state/peer.ts'
 export const SAMPLE_MAX = 24
 /** Children in one task that a host takes which pulls it itself. */
 export const CHILDREN_PER_PEER_MAX = 20
+/** How long the one that crosses zones may go without a piece before another does, in ms. */
+export const GATEWAY_STALL_MS = 2000
 const OTHER_ZONE_COST = 0.3
 /** A seed is the last resort of many: others come first where they are as free. */
 const SEED_COST = 0.1
@@ -54,8 +56,23 @@ export function chooseParents(state: ClusterState, child: Peer, choice: Choice):
       }
     }
   }
-  scored.sort((a, b) => a.cost - b.cost)
-  return scored.slice(0, choice.count).map(({ host }) => host)
+  const near = mayCross(child, now, scored)
+    ? scored
+    : scored.filter(({ host }) => !host.isElsewhere(child.host))
+  near.sort((a, b) => a.cost - b.cost)
+  return near.slice(0, choice.count).map(({ host }) => host)
+}
+
+/**
+ * True if the child may be sent to hosts of other zones: where its own zone has nothing, and nobody of it crosses already who gets on. One
+ * host for each task and zone does, so that the links between zones carry each piece about once.
+ */
+function mayCross(child: Peer, now: number, found: readonly { host: Host }[]): boolean {
+  const { task, host } = child
+  const gateway = host.zone === undefined ? undefined : task.gateways.get(host.zone)
+  if (gateway === child) return true
+  if (gateway !== undefined) return now - Math.max(gateway.landedAt, gateway.registeredAt) > GATEWAY_STALL_MS
+  return !found.some(other => !other.host.isElsewhere(host))
 }
 
 /**

@@ -20,6 +20,7 @@ export function makeSeedConfig(config: SupernodeConfig, setting: SeedSetting): R
     dataDir: join(config.dataDir, 'seed'),
     name: 'seed',
     seed: true,
+    zone: config.seed.zone,
     supernode: { addresses: [setting.supernodeAddress, ...config.supernodes] },
     proxy: { address: '127.0.0.1:0' },
     admin: { address: '127.0.0.1:0' },

@@ -104,6 +104,7 @@ export class ClusterState {
           parent.children++
           const peer = parent.peers.get(event.digest)
           if (peer !== undefined) peer.children++
+          if (parent.isElsewhere(child.host)) child.task.gateways.set(child.host.zone!, child)
         }
         return
       }
@@ -288,6 +289,7 @@ export class ClusterState {
     if (found === undefined) return
     const { host, task } = found
     const peer = this.#makePeer(host, task)
+    peer.landedAt = event.at
     task.sourceBytes += event.fromSourceBytes
     const grant = task.grants.get(host.id)
     for (const piece of event.pieces) {
@@ -313,6 +315,8 @@ export class ClusterState {
     peer.wants = false
     peer.source = undefined
     peer.task.wanting.delete(peer)
+    const { zone } = peer.host
+    if (zone !== undefined && peer.task.gateways.get(zone) === peer) peer.task.gateways.delete(zone)
     if (peer.task.wanting.size === 0) this.active.delete(peer.task)
     dropWishes(peer)
   }

@@ -48,6 +48,11 @@ export class Host {
     return Math.max(this.children / CHILDREN_PER_SLOT, this.slotsBusy)
   }
 
+  /** True if both say where they are, and that is not the same place. */
+  isElsewhere(other: Host): boolean {
+    return this.zone !== undefined && other.zone !== undefined && this.zone !== other.zone
+  }
+
   /** The same source as `source`: the one object that others of this host's peers have, if it is the same. */
   shareSource(source: SourceRef): SourceRef {
     if (this.#source === undefined || !isSameSource(this.#source, source)) this.#source = source

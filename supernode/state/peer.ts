@@ -28,6 +28,8 @@ export class Peer {
   /** Pieces that its readers wait for, or waited for, since it registered; undefined until some were named. */
   urgent: Bitfield | undefined
   registeredAt = 0
+  /** When it last reported pieces, ms. */
+  landedAt = 0
   /** Children in this task that were given this host as a parent and have not left it. */
   children = 0
   /** Parents it was given and has not left. */

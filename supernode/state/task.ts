@@ -51,6 +51,8 @@ export class Task implements Geometry {
   /** Peers that hold a piece or have a grant. */
   readonly offering = new SampleSet<Peer>()
   readonly wanting = new Set<Peer>()
+  /** By zone, the one that was sent to hosts of other zones: the rest of its zone takes the pieces from it, so that they cross once. */
+  readonly gateways = new Map<string, Peer>()
   /** Pieces that readers waited for in this episode; undefined if none were named. Never shrinks: who named one may want it again. */
   urgent: Bitfield | undefined
   /** How many peers hold each piece, full holders not counted; undefined until the first does. */

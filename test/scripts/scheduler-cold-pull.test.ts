@@ -68,7 +68,7 @@ test('children beyond the seed’s slots wait for others to have pieces', () => 
   assert.deepEqual(story.parentsOf('h6'), ['h1'])
 })
 
-test('nearer parents come first', () => {
+test('parents of the same zone are given, and no others where there are some', () => {
   const story = new ClusterScript()
   for (const [host, zone] of [
     ['far', 'b'],
@@ -82,7 +82,7 @@ test('nearer parents come first', () => {
   story.join('child', { zone: 'a' })
   assert.deepEqual(
     story.register('child')!.parents.map(parent => parent.host),
-    ['near', 'far'],
+    ['near'],
   )
 })
 
@@ -152,6 +152,25 @@ test('an empty blob has nothing to grant', () => {
   assert.equal(story.state.tasks.get(digest)!.pieces, 0)
   story.finish('h1', 'done')
   story.checkInvariants()
+})
+
+test('of each zone one host crosses to the others, the rest take from it', () => {
+  const story = new ClusterScript()
+  story.join('seed', { seed: true, zone: 'a' })
+  for (const host of ['b1', 'b2', 'b3']) {
+    story.join(host, { zone: 'b' })
+    story.register(host)
+  }
+  story.cutPieces('seed', 0, 1)
+  story.takePieces('b1', 'seed', 0)
+  story.scheduler.flush(story.now)
+  assert.deepEqual(story.parentsOf('b1'), ['seed'])
+  assert.deepEqual(story.parentsOf('b2'), ['b1'])
+  assert.deepEqual(story.parentsOf('b3'), ['b1'])
+  // It gets no further, so another goes.
+  for (const host of ['b2', 'b3']) story.takePieces(host, 'b1', 0)
+  story.pass(4000)
+  assert.ok(story.parentsOf('b2').includes('seed') || story.parentsOf('b3').includes('seed'))
 })
 
 test('no host that pulls takes all the children: the first holder has twenty at most', () => {

@@ -72,7 +72,7 @@ export class SwarmCluster {
       dataDir: join(this.#directory, 'supernode'),
       api: { address: `${address}:8002` },
       peer: { address: `${address}:8001` },
-      seed: { peerAddress: `${address}:8003` },
+      seed: { peerAddress: `${address}:8003`, zone: 'zone-a' },
       upstreams: plainHttpUpstreams(this.registry.address),
       log: { format: 'json', level: 'warn' },
     }
