@@ -10,7 +10,7 @@ import { findCommand } from '../harness/packages.ts'
 const insideFlag = '--inside'
 const [first, ...rest] = process.argv.slice(2)
 
-if (first === insideFlag) process.exitCode = await runInside(rest)
+if (first === insideFlag) await runInside(rest)
 else {
   const asked = first === undefined ? [] : [first, ...rest]
   const canMake = process.getuid?.() === 0 && ['unshare', 'ip', 'openssl'].every(findCommand)
@@ -31,15 +31,15 @@ async function runOutside(asked: readonly string[]): Promise<number> {
   }
 }
 
-async function runInside([directory, ...asked]: readonly string[]): Promise<number> {
-  process.stdin.resume().once('close', () => process.exit(1))
+async function runInside([directory, ...asked]: readonly string[]): Promise<never> {
+  for (const event of ['end', 'close', 'error']) process.stdin.once(event, () => process.exit(1))
+  process.stdin.resume()
   const env = await makeLab(directory!)
   // Short, since podman's runroot under it must have at most 50 characters.
   const temporary = join(directory!, 't')
   mkdirSync(temporary)
-  const code = await runTests(asked, { ...env, TMPDIR: temporary })
-  process.stdin.removeAllListeners('close').destroy()
-  return code
+  // The first process of the namespace ends it, whatever may still be running.
+  process.exit(await runTests(asked, { ...env, TMPDIR: temporary }))
 }
 
 function runTests(asked: readonly string[], env: Record<string, string>): Promise<number> {
