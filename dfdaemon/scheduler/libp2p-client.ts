@@ -172,6 +172,8 @@ export class Libp2pSchedulerClient implements SchedulerClient {
     this.#tell(makeGrantFailed(digest, runs, error))
   }
 
+  readonly expectSign = (): void => this.#stream?.expectByte(this.#init.silentMs)
+
   digestMismatch(digest: Digest): void {
     this.#tell({ type: 'digest-mismatch', digest })
   }
@@ -215,7 +217,7 @@ export class Libp2pSchedulerClient implements SchedulerClient {
     const stream = this.#stream
     if (stream === undefined) throw new PantalaError('SUPERNODE_AWAY')
     this.#flushReports()
-    if (this.#init.silentMs !== undefined) stream.expectByte(this.#init.silentMs)
+    stream.expectByte(this.#init.silentMs)
     return this.#pending.ask(id => stream.send(make(id)), timeoutMs, signal)
   }
 

@@ -62,6 +62,8 @@ export interface SchedulerClient {
   finish(digest: Digest, outcome: Finish['outcome']): void
   grantFailed(digest: Digest, runs: readonly PieceRun[], error: Error): void
   digestMismatch(digest: Digest): void
+  /** Nothing lands for this task: a supernode that shows no sign of life is lost soon, though it owes no answer. */
+  expectSign(digest: Digest): void
   evicted(digests: readonly Digest[]): void
 
   /** @throws PantalaError SUPERNODE_AWAY | a source's error passed on */

@@ -134,6 +134,10 @@ export class SupernodeSet implements SchedulerClient {
     giver?.client.grantFailed(digest, runs, error)
   }
 
+  expectSign(digest: Digest): void {
+    this.#routeOf(digest)?.client.expectSign(digest)
+  }
+
   digestMismatch(digest: Digest): void {
     this.#routeOf(digest)?.client.digestMismatch(digest)
   }

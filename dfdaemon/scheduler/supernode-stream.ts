@@ -112,9 +112,9 @@ export class SupernodeStream {
     return this.#frames?.send(encodeMessage(message)) ?? false
   }
 
-  /** Something is awaited: half-way a heartbeat asks for a sign of life, and without any byte the stream is lost after `silentMs`. */
-  expectByte(silentMs: number): void {
-    if (this.#expecting !== undefined) return
+  /** Something is awaited: half-way a heartbeat asks for a sign of life, and without any byte the stream is lost after `silentMs`, if that is given. */
+  expectByte(silentMs: number | undefined): void {
+    if (silentMs === undefined || this.#expecting !== undefined) return
     const since = this.#clock.monotonic()
     const check = (next: () => void): Timer =>
       this.#clock.after(silentMs / 2, () => {

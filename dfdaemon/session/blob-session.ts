@@ -93,6 +93,7 @@ export class BlobSession implements ReadableBlob {
       {
         isAlone: () => this.#registration.alone,
         onTick: () => this.#gathering.onTick(),
+        onQuiet: () => components.scheduler.expectSign(this.digest),
         onStall: () => {
           if (this.#registration.alone) this.#gathering.setAlone(true)
           this.#gathering.onStall()

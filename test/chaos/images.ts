@@ -105,7 +105,7 @@ async function buildCorrupting(engine: Engine, context: string): Promise<void> {
     external: ['@napi-rs/blake-hash', 'classic-level', 'pino-pretty'],
     define: { PANTALA_VERSION: '"corrupting"' },
     banner: {
-      js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url), __filename = import.meta.filename, __dirname = import.meta.dirname",
+      js: "import { createRequire as makeRequire } from 'node:module'; const require = makeRequire(import.meta.url), __filename = import.meta.filename, __dirname = import.meta.dirname",
     },
     logLevel: 'error',
   })

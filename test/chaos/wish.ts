@@ -18,9 +18,9 @@ export interface Wish {
 export const usage = `npm run test:chaos -- [options]
   --minutes N   everything at random for N minutes at the end (1)
   --seed N      of the random part; printed, so that a run can be repeated (of the clock)
-  --only TEXT   only the stories with TEXT in their name; "random" is the random part
+  --only TEXT   only the stories with TEXT (or one of several, with commas between) in their name; "random" is the random part
   --full        faults last as long as they are told: a registry that fails for a minute; 10 random minutes
-  --write       writes docs/chaos.md and docs/benchmarks/chaos.json
+  --write       writes docs/chaos.md and docs/benchmarks/chaos.json; with --only the rows of those stories alone
 `
 
 /** A text says what was wrong. */

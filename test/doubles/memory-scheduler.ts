@@ -39,6 +39,7 @@ export type ToldMessage =
       readonly error: Error
     }
   | { readonly told: 'digest-mismatch'; readonly digest: Digest }
+  | { readonly told: 'expect-sign'; readonly digest: Digest }
   | { readonly told: 'evicted'; readonly digests: readonly Digest[] }
 
 export class MemoryScheduler implements SchedulerClient {
@@ -85,6 +86,10 @@ export class MemoryScheduler implements SchedulerClient {
 
   grantFailed(digest: Digest, runs: readonly PieceRun[], error: Error): void {
     if (this.connected) this.told.push({ told: 'grant-failed', digest, runs, error })
+  }
+
+  expectSign(digest: Digest): void {
+    if (this.connected) this.told.push({ told: 'expect-sign', digest })
   }
 
   digestMismatch(digest: Digest): void {

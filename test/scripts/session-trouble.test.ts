@@ -22,6 +22,17 @@ test('a corrupt piece is rejected, its parent dropped and reported, and the pull
   assert.equal(liar.connects, 1, 'a liar is left for the whole session')
 })
 
+test('while nothing lands the supernode is asked for a sign of life', async () => {
+  const stage = setStage()
+  const pulling = stage.pull()
+  pulling.catch(() => {})
+  await until(() => stage.told('expect-sign').length > 0)
+  const honest = stage.parent('honest', stage.all)
+  stage.tellHashes(stage.all)
+  stage.scheduler.pushParents(stage.digest, [honest.candidate])
+  assert.deepEqual(await pulling, stage.blob)
+})
+
 test('a silent parent’s pieces are asked of another', async () => {
   const stage = setStage()
   const silent = stage.parent('silent', stage.all, 'silent')

@@ -42,6 +42,19 @@ test('the owner hangs: another supernode is asked, and the task is its own', asy
   assert.ok(hanging.heard.includes('heartbeat'), 'it was asked for a sign of life first')
 })
 
+test('a supernode that shows no sign of life when one is asked for is lost soon', async t => {
+  const hanging = await startHangingEdge()
+  const host = await startTestHost({ supernodes: [hanging.address], silentMs: 200 })
+  t.after(async () => {
+    await Promise.all([host.stop(), hanging.stop()])
+  })
+  await host.client.firstAttempt
+  host.client.expectSign()
+  await until(() => hanging.heard.includes('heartbeat'))
+  // It connects again, and the hanging edge welcomes it again.
+  await until(() => hanging.heard.filter(type => type === 'hello').length > 1)
+})
+
 test('with nothing awaited, silence between heartbeats is no fault', async t => {
   const hanging = await startHangingEdge()
   const host = await startTestHost({ supernodes: [hanging.address], silentMs: 50 })
