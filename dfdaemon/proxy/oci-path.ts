@@ -17,6 +17,8 @@ export interface OciRequest {
   readonly target: OciTarget
   readonly registry: string
   readonly repository: string
+  /** True if the first part of the name told the registry: what the client learnt at `GET /v2/` was of another, or of another name. */
+  readonly isByPath: boolean
   /** The repository as it stands in the path: with a registry before it, without `library/`. */
   readonly name: string
   /** What follows it in the path, as it came. */
@@ -43,14 +45,14 @@ export function readOciPath(path: string, ns: string | undefined, face: Face): O
   const named = face.isFixed ? undefined : ns
   if (path === '/v2' || path === '/v2/') {
     const registry = readRegistry(named ?? face.registry)
-    return { target: { kind: 'root' }, registry, repository: '', name: '', rest: '' }
+    return { target: { kind: 'root' }, registry, repository: '', isByPath: false, name: '', rest: '' }
   }
   const { name, rest, target } = splitPath(path)
-  const { registry, repository } = readOciName(decode(name), named, face)
+  const { registry, repository, isByPath } = readOciName(decode(name), named, face)
   if (repository.length > NAME_CHARS_MAX || !namePattern.test(repository)) {
     throw new PantalaError('NAME_INVALID', { detail: quoteAsked(repository) })
   }
-  return { target, registry, repository, name, rest }
+  return { target, registry, repository, isByPath, name, rest }
 }
 
 /**
@@ -61,11 +63,12 @@ export function readOciName(
   name: string,
   ns: string | undefined,
   face: Face,
-): { registry: string; repository: string } {
+): { registry: string; repository: string; isByPath: boolean } {
   const named = face.isFixed ? undefined : ns
   const prefixed = face.isFixed || named !== undefined ? undefined : splitRegistry(name)
   const registry = readRegistry(named ?? prefixed?.registry ?? face.registry)
-  return { registry, repository: completeName(registry, prefixed?.repository ?? name) }
+  const repository = completeName(registry, prefixed?.repository ?? name)
+  return { registry, repository, isByPath: prefixed !== undefined }
 }
 
 function splitPath(path: string): { name: string; rest: string; target: OciTarget } {

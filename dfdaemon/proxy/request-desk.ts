@@ -11,6 +11,7 @@ import type { Face, ProxyComponents, ProxyExchange, PullResult } from './proxy-c
 import { dropParameter } from './raw-query.ts'
 import { endAnswer, hasBody } from './request-body.ts'
 import { RootRoute } from './root-route.ts'
+import { serveDespiteToken } from './unfit-token.ts'
 import { UploadLocations } from './upload-location.ts'
 import { allowedMethods, isWrite, serveWrite, type WriteExchange } from './write-route.ts'
 
@@ -106,7 +107,7 @@ export class RequestDesk {
       const writes = isWrite(request.method!, asked.target)
       count = this.#counterOf(asked, writes)
       if (writes) clearTimeout(deadline)
-      const work = writes ? this.#write({ asked, exchange, request, face }) : this.#route(asked, exchange)
+      const work = writes ? this.#write({ asked, exchange, request, face }) : this.#read(asked, exchange)
       const whole = await unlessAborted(work, gone.signal)
       count?.(whole ? 'ok' : 'aborted')
     } catch (error) {
@@ -147,6 +148,12 @@ export class RequestDesk {
 
   #write(write: WriteExchange): Promise<boolean> {
     return serveWrite({ ...this.#c, locations: this.#locations }, write, this.#init)
+  }
+
+  #read(asked: OciRequest, exchange: ProxyExchange): Promise<boolean> {
+    const isPull = asked.target.kind === 'manifest' || asked.target.kind === 'blob'
+    if (!asked.isByPath || !isPull) return this.#route(asked, exchange)
+    return serveDespiteToken(exchange, each => this.#route(asked, each))
   }
 
   #route(asked: OciRequest, exchange: ProxyExchange): Promise<boolean> {

@@ -60,6 +60,8 @@ export async function startProxy({ writeClient, ...init }: HarnessInit = {}) {
   const forwarded: string[] = []
   const behaviour = {
     manifestError: undefined as PantalaError | undefined,
+    /** Throws for credentials that the source does not take. */
+    judge: (_authorization: string | undefined): void => {},
     mayRead: true,
     accessError: undefined as PantalaError | undefined,
     forward: (_path: string, _authorization?: string): Forwarded | Promise<Forwarded> => ({
@@ -74,6 +76,7 @@ export async function startProxy({ writeClient, ...init }: HarnessInit = {}) {
     async get({ source, reference, accept }) {
       asked.push({ reference, accept, ...source })
       if (behaviour.manifestError !== undefined) throw behaviour.manifestError
+      behaviour.judge(source.authorization)
       const tagged = behaviour.tagged.get(reference)
       if (tagged !== undefined) return { ...tagged, digest: digestOf(tagged.body), stale: false }
       if (reference !== 'v1' && reference !== manifestDigest) {
