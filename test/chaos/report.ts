@@ -14,6 +14,8 @@ export interface StoryRow {
   /** Of pulls whose own dfdaemon and registry were up all the time, in ms; 0 without any. */
   readonly medianMs: number
   readonly worstMs: number
+  /** The host of that pull. */
+  readonly worstHost: string
   /** Of all pulls. */
   readonly worstOfAllMs: number
   readonly sourceBytes: number
@@ -38,7 +40,8 @@ export function summarize(
   records: readonly PullRecord[],
 ): StoryRow {
   const times = records.filter(one => one.outcome === 'ok').map(one => one.ms)
-  const clear = records.filter(one => one.outcome === 'ok' && !one.troubled).map(one => one.ms)
+  const untroubled = records.filter(one => one.outcome === 'ok' && !one.troubled)
+  const clear = untroubled.map(one => one.ms)
   const bad = records.filter(one => one.outcome !== 'ok')
   return {
     ...about,
@@ -48,6 +51,7 @@ export function summarize(
     excused: records.reduce((sum, one) => sum + one.excused, 0),
     medianMs: clear.length === 0 ? 0 : Math.round(median(clear)),
     worstMs: Math.round(Math.max(0, ...clear)),
+    worstHost: untroubled.find(one => one.ms === Math.max(...clear))?.host ?? '',
     worstOfAllMs: Math.round(Math.max(0, ...times)),
     errors: bad.slice(0, ERRORS_SHOWN).map(one => `${one.host}, ${one.image}: ${one.error}`),
   }

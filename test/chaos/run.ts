@@ -80,7 +80,7 @@ async function runStory(
     load.records,
   )
   const ratio = (row.sourceBytes / row.idealBytes).toFixed(2)
-  const times = `median ${row.medianMs} ms, worst ${row.worstMs} ms, of all ${row.worstOfAllMs} ms`
+  const times = `median ${row.medianMs} ms, worst ${row.worstMs} ms (${row.worstHost}), of all ${row.worstOfAllMs} ms`
   say(
     `${row.name}: ${row.seconds.toFixed(1)} s, ${row.pulls} pulls, ${row.failed} failed, ${row.wrong} wrong, ${row.excused} retried, ${times}, source ${ratio}x ${JSON.stringify(row.figures)}`,
   )
