@@ -21,7 +21,7 @@ export const swarmLab: Lab<SwarmLabFigures> = {
     scenario: {
       default: 'all',
       short: 'short',
-      meaning: 'all, short, one by its name, or own: what the options below say',
+      meaning: 'all, short, some by their names with ; between, or own: what the options below say',
     },
     hosts: { default: '8', meaning: 'hosts (own)' },
     rate: { default: '200mbit', meaning: 'rate of every link, each way (own)' },
@@ -48,7 +48,11 @@ export const swarmLab: Lab<SwarmLabFigures> = {
     const runs: SwarmFigures[] = []
     for (const scenario of chosen) {
       say(`swarm: ${scenario.name}`)
-      runs.push(await playScenario(scenario))
+      const run = await playScenario(scenario)
+      runs.push(run)
+      say(
+        `  last / bound ${run.lastOverBound.toFixed(2)}, seed sent ${run.seedUploadRatio.toFixed(2)} images`,
+      )
     }
     return { runs }
   },
@@ -66,10 +70,12 @@ function chooseScenarios(wish: LabWish): readonly Scenario[] {
   if (own || scenario === 'own') return [ownScenario(wish)]
   if (scenario === 'all') return scenarios
   if (scenario === 'short') return shortScenarios
-  const found = scenarios.find(one => one.name === scenario)
-  if (found === undefined)
-    throw new Error(`no scenario ${scenario}; there are ${scenarios.map(one => one.name).join('; ')}`)
-  return [found]
+  return scenario!.split(';').map(name => {
+    const found = scenarios.find(one => one.name === name.trim())
+    if (found === undefined)
+      throw new Error(`no scenario ${name}; there are ${scenarios.map(one => one.name).join('; ')}`)
+    return found
+  })
 }
 
 function ownScenario(wish: LabWish): Scenario {
