@@ -18,8 +18,8 @@ import { type ManifestQuestion, type Origin, SourceAsker } from './source-asker.
 import { TagMemory } from './tag-memory.ts'
 import { WriteMemory } from './write-memory.ts'
 
-/** Different questions to the source under way at the same time. */
-const QUESTIONS_MAX = 512
+/** Different questions to the source under way at the same time, those that wait for their turn at the supernode included. */
+const QUESTIONS_MAX = 4096
 
 export interface ManifestsComponents {
   readonly scheduler: SchedulerClient

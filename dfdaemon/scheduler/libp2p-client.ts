@@ -6,23 +6,24 @@ import { isPantalaError, PantalaError, toPantalaError } from '../../shared/error
 import type { Logger } from '../../shared/logger.ts'
 import { pieceCount, pieceSizeFor } from '../../shared/piece.ts'
 import { DIGESTS_PER_MESSAGE_MAX } from '../../shared/protocol/limits.ts'
-import type {
-  Finish,
-  Grant,
-  Hello,
-  Holding,
-  HostMessage,
-  ParentFault,
-  PieceRun,
-  Registered,
-  Relay,
-  Relayed,
-  SupernodeMessage,
-  Welcome,
+import {
+  type Finish,
+  type Grant,
+  type Hello,
+  type Holding,
+  type HostMessage,
+  type ParentFault,
+  type PieceRun,
+  type Registered,
+  type Relay,
+  type Relayed,
+  SMALL_BLOB_BYTES_MAX,
+  type SupernodeMessage,
+  type Welcome,
 } from '../../shared/protocol/messages.ts'
 import { makeAnnounces } from './announcer.ts'
 import { makeGrantFailed } from './grant-failed.ts'
-import { PendingRequests } from './pending-requests.ts'
+import { PendingRequests, type QuestionWait, REGISTER_WAIT, sourceWait } from './pending-requests.ts'
 import { delay, reconnectDelayMs } from './reconnect.ts'
 import { fitsRequest } from './registered-check.ts'
 import { ReportBatch, type ReportFacts } from './report-batch.ts'
@@ -31,11 +32,6 @@ import { SupernodeStream, toError } from './supernode-stream.ts'
 
 /** Reports gather for this long, in ms. */
 const REPORT_MS = 8
-/** How long an answer may take, in ms: the supernode itself gives the source 30 s. */
-const REQUEST_TIMEOUT_MS = 35_000
-const REGISTER_TIMEOUT_MS = 10_000
-/** Small blobs come whole with the answer, so that it may take as long as the source. */
-const SMALL_REGISTER_BYTES_MAX = 128 * 1024
 /** How long a request waits for a stream that was lost just now or is being opened for the first time, in ms. */
 const CONNECT_WAIT_MS = 600
 const ANNOUNCE_QUEUE_BYTES_MAX = 1024 * 1024
@@ -189,17 +185,18 @@ export class Libp2pSchedulerClient implements SchedulerClient {
   }
 
   async relay(request: Omit<Relay, 'type' | 'id'>, signal: AbortSignal): Promise<Relayed> {
-    const answer = await this.#ask(id => ({ type: 'relay', id, ...request }), REQUEST_TIMEOUT_MS, signal)
+    const wait = sourceWait(request.source)
+    const answer = await this.#ask(id => ({ type: 'relay', id, ...request }), wait, signal)
     if (answer.type !== 'relayed') throw new PantalaError('SUPERNODE_REFUSED', { detail: 'wrong answer' })
     return answer
   }
 
   async #registerOnce(request: RegisterRequest, signal: AbortSignal): Promise<Registered> {
     const { digest, size, source } = request
-    const timeoutMs = size <= SMALL_REGISTER_BYTES_MAX ? REQUEST_TIMEOUT_MS : REGISTER_TIMEOUT_MS
+    const wait = size <= SMALL_BLOB_BYTES_MAX ? sourceWait(source) : REGISTER_WAIT
     const answer = await this.#ask(
       id => ({ type: 'register', id, digest, size, source, have: request.have(), ...request.wish?.() }),
-      timeoutMs,
+      wait,
       signal,
     )
     if (answer.type !== 'registered' || !fitsRequest(answer, request))
@@ -209,7 +206,7 @@ export class Libp2pSchedulerClient implements SchedulerClient {
 
   async #ask(
     make: (id: number) => HostMessage,
-    timeoutMs: number,
+    wait: QuestionWait,
     signal: AbortSignal,
   ): Promise<Registered | Relayed> {
     signal.throwIfAborted()
@@ -218,7 +215,7 @@ export class Libp2pSchedulerClient implements SchedulerClient {
     if (stream === undefined) throw new PantalaError('SUPERNODE_AWAY')
     this.#flushReports()
     stream.expectByte(this.#init.silentMs)
-    return this.#pending.ask(id => stream.send(make(id)), timeoutMs, signal)
+    return this.#pending.ask(id => stream.send(make(id)), wait, signal)
   }
 
   /** A loss that is over in a moment is not worth a request's failure. */

@@ -1,6 +1,7 @@
 // All running sessions, one per digest: readers join them, grants go to them, complete blobs are read from the store without one.
 import type { Digest } from '../../shared/digest.ts'
 import { isPantalaError, PantalaError } from '../../shared/errors.ts'
+import { FairQueue } from '../../shared/fair-queue.ts'
 import { BLOB_BYTES_MAX, type Geometry, geometryFor, pieceAt, pieceCount } from '../../shared/piece.ts'
 import type { Candidate, Grant } from '../../shared/protocol/messages.ts'
 import type { SourceClient } from '../../shared/source/source-client.ts'
@@ -14,7 +15,7 @@ import { reportHeld } from './held-pieces.ts'
 import { passThrough } from './pass-through.ts'
 import { piecesOf } from './piece-runs.ts'
 import { type ReadableBlob, waitFor } from './readable-blob.ts'
-import type { PieceSpan } from './reader-seats.ts'
+import type { PieceSpan, Seat } from './reader-seats.ts'
 import type { SessionComponents, SessionInit } from './session-components.ts'
 
 export interface TableComponents extends SessionComponents {
@@ -24,12 +25,21 @@ export interface TableComponents extends SessionComponents {
 }
 
 export interface SessionTableInit {
-  /** Sessions at the same time, at most; more are refused with OVERLOADED. */
+  /** Sessions at the same time, at most. More wait for one of them to end, if they have readers, each repository in turn; grants are refused with OVERLOADED. */
   readonly sessionsMax: number
   /** How long a session without readers goes on, in ms, so that a client that was cut finds it when it comes back. */
   readonly lingerMs: number
   /** True if the rest of a blob follows where only ranges of it are read; else only the pieces of those ranges are fetched. */
   readonly prefetch: boolean
+}
+
+/** Readers that wait for a place of a session, and how long, in ms. */
+const READERS_WAITING_MAX = 4096
+const PLACE_WAIT_MS_MAX = 30_000
+
+interface SeatedReader {
+  readonly session: BlobSession
+  readonly seat: Seat
 }
 
 export class SessionTable implements Blobs {
@@ -38,11 +48,17 @@ export class SessionTable implements Blobs {
   readonly #sessions = new Map<Digest, BlobSession>()
   /** Blobs of running sessions that somebody, here or elsewhere, reads ranges of. */
   readonly #inParts = new Set<Digest>()
+  readonly #queue: FairQueue
   #stopping = false
 
   constructor(components: TableComponents, init: SessionTableInit) {
     this.#c = components
     this.#init = init
+    this.#queue = new FairQueue(components, {
+      waitingMax: READERS_WAITING_MAX,
+      waitMsMax: PLACE_WAIT_MS_MAX,
+      what: 'a place to fetch the blob',
+    })
   }
 
   get size(): number {
@@ -140,6 +156,7 @@ export class SessionTable implements Blobs {
   /** Ends all sessions; their readers are cut. */
   stop(): void {
     this.#stopping = true
+    this.#queue.rejectAll(new PantalaError('SHUTTING_DOWN'))
     for (const session of [...this.#sessions.values()]) session.abandon(new PantalaError('SHUTTING_DOWN'))
   }
 
@@ -175,19 +192,14 @@ export class SessionTable implements Blobs {
     // First of all, since a session in which somebody reads the whole fetches the whole.
     const running = this.#sessions.get(request.digest)
     if (spans === undefined && running !== undefined) await withSignal(running.keepRoom(), signal)
-    const session =
-      this.#sessions.get(request.digest) ??
-      this.#startSession(request, geometryFor(size), {
-        register: true,
-        room: spans === undefined || this.#init.prefetch ? 'whole' : 'pieces',
-      })
-    if (spans !== undefined) this.#inParts.add(request.digest)
-    const seat = session.join(spans?.map(span => piecesIn(session.geometry, span)))
+    const { session, seat } = await this.#seatReader(request, size, spans, signal)
     try {
+      // Another reader, who waited too, may have begun it for a range.
+      if (spans === undefined) await withSignal(session.keepRoom(), signal)
       await withSignal(session.ensureRegistered(), signal)
       await firstBytes(session, spans?.[0], signal)
     } catch (error) {
-      seat.leave()
+      this.#leave(seat)
       throw error
     }
     return {
@@ -201,8 +213,40 @@ export class SessionTable implements Blobs {
             : { offset, length, whole: false, onEnter: move }
         await sendBlob({ blob: session, pool: this.#c.sendPool }, init, take, sendSignal)
       },
-      close: () => seat.leave(),
+      close: () => this.#leave(seat),
     }
+  }
+
+  /** A seat in the blob's session, or in a new one as soon as there is a place for it. */
+  #seatReader(
+    request: BlobRequest,
+    size: number,
+    spans: readonly ByteSpan[] | undefined,
+    signal: AbortSignal,
+  ): Promise<SeatedReader> | SeatedReader {
+    const { digest, source } = request
+    const take = (): SeatedReader => {
+      const session =
+        this.#sessions.get(digest) ??
+        this.#startSession(request, geometryFor(size), {
+          register: true,
+          room: spans === undefined || this.#init.prefetch ? 'whole' : 'pieces',
+        })
+      if (spans !== undefined) this.#inParts.add(digest)
+      return { session, seat: session.join(spans?.map(span => piecesIn(session.geometry, span))) }
+    }
+    if (this.#sessions.has(digest) || (this.#queue.waiting === 0 && this.#hasPlace())) return take()
+    return this.#queue.wait(`${source.registry}/${source.repository}`, take, signal)
+  }
+
+  #leave(seat: Seat): void {
+    seat.leave()
+    this.#seatNext()
+  }
+
+  /** Those that wait get the places that are free. */
+  #seatNext(): void {
+    while (this.#queue.waiting > 0 && this.#hasPlace() && this.#queue.next());
   }
 
   #startSession(
@@ -211,7 +255,7 @@ export class SessionTable implements Blobs {
     manner: Pick<SessionInit, 'register' | 'room'>,
   ): BlobSession {
     if (this.#stopping) throw new PantalaError('SHUTTING_DOWN')
-    if (this.#sessions.size >= this.#init.sessionsMax && !this.#makePlace()) {
+    if (!this.#hasPlace()) {
       throw new PantalaError('OVERLOADED', { detail: `${this.#sessions.size} blobs are being fetched` })
     }
     const session: BlobSession = new BlobSession(this.#c, {
@@ -225,14 +269,17 @@ export class SessionTable implements Blobs {
         if (this.#sessions.get(digest) !== session) return
         this.#sessions.delete(digest)
         this.#inParts.delete(digest)
+        // Later, for it may end to make a place for one that is about to take it.
+        if (this.#queue.waiting > 0) queueMicrotask(() => this.#seatNext())
       },
     })
     this.#sessions.set(digest, session)
     return session
   }
 
-  /** Ends the oldest session that nobody reads from, if there is one. */
-  #makePlace(): boolean {
+  /** True if one more may run; where there is no place, the oldest session that nobody reads from ends. */
+  #hasPlace(): boolean {
+    if (this.#sessions.size < this.#init.sessionsMax) return true
     for (const session of this.#sessions.values()) if (session.yieldPlace()) return true
     return false
   }

@@ -22,6 +22,8 @@ export const CHALLENGE_CHARS_MAX = 4096
 export const DETAIL_CHARS_MAX = 1024
 export const UPLOAD_SLOTS_MAX = 4096
 export const TICKET_BYTES_MAX = 256
+/** Relayed questions and small blobs that one host may wait for at a time. */
+export const QUESTIONS_PER_HOST_MAX = 128
 
 /** Cuts text for people to what a message may carry. */
 export function clipDetail(text: string): string {

@@ -6,7 +6,7 @@ import type { Logger } from '../../shared/logger.ts'
 import { checkProof } from '../../shared/protocol/admission.ts'
 import { decodeHostMessage, encodeMessage } from '../../shared/protocol/codec.ts'
 import { FrameStream } from '../../shared/protocol/framing.ts'
-import { clipDetail, HOST_FRAME_BYTES_MAX } from '../../shared/protocol/limits.ts'
+import { clipDetail, HOST_FRAME_BYTES_MAX, QUESTIONS_PER_HOST_MAX } from '../../shared/protocol/limits.ts'
 import {
   type Candidate,
   type Hello,
@@ -36,8 +36,6 @@ const INTRODUCE_MS = 60_000
 const INTRODUCE_SOON_MS = 50
 /** Validity of a ticket, in ms; long, so that hosts go on among themselves while the supernode is away. */
 export const TICKET_MS = 24 * 60 * 60_000
-/** Relayed questions and small blobs that one host may wait for at a time. */
-const QUESTIONS_PER_HOST_MAX = 128
 /** Time that streams have to send what is queued when the service stops, in ms. */
 const CLOSE_TIMEOUT_MS = 500
 

@@ -1,6 +1,7 @@
 // A whole registry in memory by the OCI distribution specification 1.1: pull, push in every way, discovery, deletion. The origin behind a proxy under test.
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
 import { type Digest, digestAlgorithm, digestOf, isDigest } from '../../shared/digest.ts'
 
 interface Manifest {
@@ -31,6 +32,8 @@ export interface MemoryRegistryOptions {
   readonly absoluteLocations?: boolean
   /** Referrers in one answer, at most. */
   readonly pageMax?: number
+  /** How long answers about blobs take, in ms. */
+  readonly blobDelayMs?: number
 }
 
 const indexType = 'application/vnd.oci.image.index.v1+json'
@@ -70,6 +73,13 @@ export class MemoryRegistry {
 
   get url(): string {
     return `http://${this.name}`
+  }
+
+  /** Puts a blob there without a push. */
+  putBlob(repository: string, bytes: Buffer): Digest {
+    const digest = digestOf(bytes)
+    this.#repository(repository).blobs.set(digest, bytes)
+    return digest
   }
 
   /** Requests of this method whose path ends so. */
@@ -165,6 +175,8 @@ export class MemoryRegistry {
 
   async #blob({ request, response, name, last: digest }: Exchange): Promise<void> {
     if (!isDigest(digest)) return refuse(response, 400, 'DIGEST_INVALID')
+    const { blobDelayMs = 0 } = this.#options
+    if (blobDelayMs > 0) await delay(blobDelayMs)
     const blobs = this.#repositories.get(name)?.blobs
     const bytes = blobs?.get(digest)
     if (bytes === undefined) return refuse(response, 404, 'BLOB_UNKNOWN')
