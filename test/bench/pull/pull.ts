@@ -1,16 +1,23 @@
-// Measures pulls of a real image: straight from docker-registry, cold and warm through Pantala, in turns, with fresh data directories each time.
+// Measures pulls of a real image: straight from docker-registry, cold and warm through Pantala, in turns, with fresh services each time. The
+// first pull of a fresh service also compiles its code, so it has a figure of its own; what follows is what a service does for the rest of its life.
 // As a program it prints its figures as JSON; run it inside a namespace of its own to have the registry's link limited.
 import { existsSync } from 'node:fs'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { LocalCluster, plainHttpUpstreams } from '../../../cli/demo/cluster.ts'
 import { demoTag, findRoot, prepareImage } from '../../../cli/demo/image.ts'
-import { findPlatformImage } from '../../../cli/demo/oci-layout.ts'
+import { findPlatformImage, type PlatformImage } from '../../../cli/demo/oci-layout.ts'
 import { pullImage } from '../../../cli/pull/pull-image.ts'
 import { DockerRegistry } from '../../harness/docker-registry.ts'
+import { makeSmallImage } from '../../harness/small-image.ts'
 import { findChildren, type Memory, median, readMemory } from '../measure.ts'
 
-const repository = 'bench/app'
+/** Repository of the real image. */
+const measuredRepository = 'bench/app'
+/** Images of the same lengths that a fresh service pulls before the measured one, in this order. */
+const standIns = ['bench/first', 'bench/second', 'bench/third'] as const
 
 export interface PullOptions {
   readonly repetitions: number
@@ -24,13 +31,17 @@ export interface PullFigures {
   readonly imageBytes: number
   /** Medians over the repetitions of the slowest host, in ms. */
   readonly directMs: number
+  /** The first pull after the services' start. */
+  readonly firstMs: number
+  /** After the pulls of other images. */
   readonly coldMs: number
   readonly warmMs: number
-  /** coldMs / directMs. */
+  /** firstMs / directMs and coldMs / directMs. */
+  readonly firstRatio: number
   readonly coldRatio: number
   /** What the registry sent during the cold pulls, as a multiple of the image (median). */
   readonly sourceRatio: number
-  readonly runs: { readonly directMs: number[]; readonly coldMs: number[]; readonly warmMs: number[] }
+  readonly runs: Readonly<Record<'directMs' | 'firstMs' | 'coldMs' | 'warmMs', number[]>>
   /** Over all repetitions: the median of idle, the highest peak. */
   readonly memory: Readonly<Record<'dfdaemon' | 'supernode' | 'seed', MemoryFigures>>
 }
@@ -69,7 +80,8 @@ export async function measurePulls(options: PullOptions): Promise<PullFigures> {
   const registry = new DockerRegistry({ port: options.registryPort })
   await registry.start()
   try {
-    await registry.push(prepared.layout, repository)
+    await registry.push(prepared.layout, measuredRepository)
+    await pushStandIns(registry, image)
     const bench = new PullBench(registry, prepared.architecture, options)
     // One pull of each kind that does not count, so that file caches and compiled code are alike for all.
     await bench.pullDirect()
@@ -81,16 +93,24 @@ export async function measurePulls(options: PullOptions): Promise<PullFigures> {
       cold.push(await bench.pullThroughPantala(image.bytes))
     }
     const directMs = median(direct)
+    const firstMs = median(cold.map(run => run.firstMs))
     const coldMs = median(cold.map(run => run.coldMs))
     return {
       hosts: options.hosts,
       imageBytes: image.bytes,
       directMs,
+      firstMs,
       coldMs,
       warmMs: median(cold.map(run => run.warmMs)),
+      firstRatio: firstMs / directMs,
       coldRatio: coldMs / directMs,
       sourceRatio: median(cold.map(run => run.sourceRatio)),
-      runs: { directMs: direct, coldMs: cold.map(run => run.coldMs), warmMs: cold.map(run => run.warmMs) },
+      runs: {
+        directMs: direct,
+        firstMs: cold.map(run => run.firstMs),
+        coldMs: cold.map(run => run.coldMs),
+        warmMs: cold.map(run => run.warmMs),
+      },
       memory: {
         dfdaemon: sumUp(cold.map(run => run.memory.dfdaemon)),
         supernode: sumUp(cold.map(run => run.memory.supernode)),
@@ -102,7 +122,24 @@ export async function measurePulls(options: PullOptions): Promise<PullFigures> {
   }
 }
 
+/** Their layers are noise of the real image's lengths. */
+async function pushStandIns(registry: DockerRegistry, image: PlatformImage): Promise<void> {
+  for (const repository of standIns) {
+    const directory = await mkdtemp(join(tmpdir(), 'pantala-bench-image-'))
+    try {
+      const layerBytes = image.layers.map(layer => layer.size)
+      await registry.push(
+        await makeSmallImage({ directory, seed: repository, tag: demoTag, layerBytes, index: false }),
+        repository,
+      )
+    } finally {
+      await rm(directory, { recursive: true, force: true })
+    }
+  }
+}
+
 interface ColdRun {
+  readonly firstMs: number
   readonly coldMs: number
   readonly warmMs: number
   readonly sourceRatio: number
@@ -136,8 +173,11 @@ class PullBench {
       await settle()
       const processes = findProcesses(cluster)
       const idle = readAll(processes)
-      this.#registry.forget()
       const urls = cluster.hosts.map(host => host.proxyUrl)
+      const firstMs = await this.#pullAll(urls, standIns[0])
+      for (const repository of standIns.slice(1)) await this.#pullAll(urls, repository)
+      await this.#registry.settle()
+      this.#registry.forget()
       const coldMs = await this.#pullAll(urls)
       await this.#registry.settle()
       const sourceRatio = this.#registry.bytesSent / imageBytes
@@ -148,6 +188,7 @@ class PullBench {
         peakBytes: after[name].peakBytes,
       })
       return {
+        firstMs,
         coldMs,
         warmMs,
         sourceRatio,
@@ -158,7 +199,7 @@ class PullBench {
     }
   }
 
-  async #pullAll(urls: readonly string[]): Promise<number> {
+  async #pullAll(urls: readonly string[], repository: string = measuredRepository): Promise<number> {
     const platform = { os: 'linux', architecture: this.#architecture }
     const image = { registry: undefined, repository, reference: demoTag, digest: undefined }
     const started = performance.now()
