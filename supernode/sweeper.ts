@@ -39,7 +39,7 @@ export class Sweeper {
       this.#endStalled(task, now)
       coverage.cover(task, now)
     }
-    this.#helpStuck(now)
+    this.#helpChildren(now)
     this.#forgetIdle(now)
   }
 
@@ -55,7 +55,8 @@ export class Sweeper {
         })
   }
 
-  #helpStuck(now: number): void {
+  /** A child may have had nothing to take from a host when that host began to offer, so those with few parents are looked at again. */
+  #helpChildren(now: number): void {
     const { offers, coverage } = this.#components
     for (let looked = 0; looked < SWEEP_CHILDREN_MAX; looked++) {
       const next = this.#children.next()
@@ -63,7 +64,9 @@ export class Sweeper {
         this.#children = this.#walkChildren()
         return
       }
-      if (offers.helpStuck(next.value, now)) coverage.coverOwn(next.value, now)
+      const child = next.value
+      if (offers.helpStuck(child, now)) coverage.coverOwn(child, now)
+      else if (child.parents.size > 0) offers.fillUp(child, now)
     }
   }
 

@@ -53,6 +53,25 @@ test('a host that gets its first piece becomes a parent of those with few', () =
   assert.deepEqual(story.parentsOf('h1'), ['seed'], 'h2 has nothing yet')
 })
 
+test('hosts that traded their first pieces become each other’s parents once each has something the other lacks', () => {
+  const story = new ClusterScript()
+  story.join('seed', { seed: true })
+  story.join('h1')
+  story.join('h2')
+  story.register('h1')
+  story.register('h2')
+  story.cutPieces('seed', 0, 1)
+  story.takePieces('h1', 'seed', 0)
+  story.scheduler.flush(story.now)
+  story.takePieces('h2', 'h1', 0)
+  story.scheduler.flush(story.now)
+  assert.deepEqual(story.parentsOf('h1'), ['seed'], 'h2 has only what h1 has')
+  story.takePieces('h2', 'seed', 1)
+  story.scheduler.flush(story.now)
+  story.scheduler.sweep(story.now)
+  assert.deepEqual(story.parentsOf('h1'), ['seed', 'h2'])
+})
+
 test('children beyond the seed’s slots wait for others to have pieces', () => {
   const story = new ClusterScript()
   story.join('seed', { seed: true, slots: 1 })
