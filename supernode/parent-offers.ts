@@ -2,11 +2,12 @@
 import { Bitfield } from '../shared/bitfield.ts'
 import type { HostId, PieceRun } from '../shared/protocol/messages.ts'
 import type { Outbox } from './outbox.ts'
-import { chooseParents, hasUsefulParent } from './schedule/candidates.ts'
+import { CHILDREN_PER_PEER_MAX, chooseParents, hasUsefulParent } from './schedule/candidates.ts'
 import type { ClusterState } from './state/cluster-state.ts'
 import type { StateEvent } from './state/events.ts'
 import type { Host } from './state/host.ts'
 import type { Peer } from './state/peer.ts'
+import type { Task } from './state/task.ts'
 import { piecesOf } from './state/wishes.ts'
 
 /** Parents in the first answer, and up to which a child is given more as holders appear. */
@@ -15,6 +16,16 @@ export const PARENTS_FIRST = 16
 export const PARENTS_MAX = 20
 /** How long a child may wait for a parent below its cap, in ms. */
 const OVER_CAP_AFTER_MS = 1000
+
+/** Parents that each child has while there are too few holders for more, so that the first children do not take what all need to begin. */
+const PARENTS_SCARCE = 4
+
+/** How many parents a child of the task is given for now: its share of the children that the holders take. */
+export function parentsWished(task: Task): number {
+  const holders = task.offering.size + task.full.size
+  const share = Math.floor((holders * CHILDREN_PER_PEER_MAX) / Math.max(1, task.wanting.size))
+  return Math.min(PARENTS_FIRST, Math.max(PARENTS_SCARCE, share))
+}
 
 export interface ParentOffersComponents {
   readonly state: ClusterState
@@ -65,7 +76,7 @@ export class ParentOffers {
   }
 
   /** Gives a child that has fewer than `count` parents more. */
-  fillUp(child: Peer, now: number, count = PARENTS_FIRST): void {
+  fillUp(child: Peer, now: number, count = parentsWished(child.task)): void {
     if (child.isSated || child.parents.size >= count) return
     this.offer(child, now, count - child.parents.size)
   }

@@ -18,7 +18,7 @@ import { Coverage } from './coverage.ts'
 import { judgeGrantFailure } from './grant-failure.ts'
 import { HOST_HELD_MAX, HOST_PEERS_MAX, LOST_GRACE_MS, RESETS_MAX, TASKS_MAX } from './limits.ts'
 import type { EventSink, Outbox } from './outbox.ts'
-import { PARENTS_FIRST, ParentOffers } from './parent-offers.ts'
+import { ParentOffers, parentsWished } from './parent-offers.ts'
 import { Pushes } from './pushes.ts'
 import { sortReport } from './report-pieces.ts'
 import { chooseNeighbours } from './schedule/neighbours.ts'
@@ -119,9 +119,9 @@ export class Scheduler {
     if (host === undefined) return
     const tasks = [...host.full, ...[...host.peers.values()].map(peer => peer.task)]
     const active = tasks.filter(task => task.wanting.size > 0)
-    const orphans = [...this.#state.active].flatMap(task =>
-      [...task.wanting].filter(child => child.parents.has(hostId)),
-    )
+    const orphans: Peer[] = []
+    for (const task of host.tasksWithChildren)
+      for (const child of task.wanting) if (child.parents.has(hostId)) orphans.push(child)
     this.#apply({ type: 'host-lost', host: hostId, graceUntil: now + LOST_GRACE_MS })
     for (const task of active) this.#coverage.cover(task, now)
     // A stream that closed says little about the host's other connections, and its children see for themselves; silence is another matter.
@@ -256,7 +256,7 @@ export class Scheduler {
       this.#apply({ type: 'wanted', host: host.id, digest, urgent: urgent ?? [], partial })
     const child = task.peers.get(host.id)!
     const decision = this.#coverage.decide(task, now)
-    const parents = this.#offers.link(child, now, PARENTS_FIRST)
+    const parents = this.#offers.link(child, now, parentsWished(task))
     this.#outbox.send(host.id, {
       type: 'registered',
       id,

@@ -7,18 +7,24 @@ export interface RevealInit {
   readonly firstChildren: number
   /** The rest is told after this long, in ms; earlier if the piece went out in whole. */
   readonly holdMs: number
-  /** Given: the rest is told only so long after the piece went out, in ms, so that they get it from the child that has it. */
+  /**
+   * For a seed. Given: a piece is dealt to a child that waits for few others, if need be later; and the rest is told only so long after the piece
+   * went out, in ms, so that they get it from the child that has it.
+   */
   readonly tradeMs?: number
-  /** Given: the rest is told no sooner while pieces go out to those told first, until this long, in ms. */
+  /** Given: the rest is told no sooner while pieces go out to those told first, until this long after it was dealt, in ms. */
   readonly holdMsMax?: number
 }
 
 /** For a seed: each child gets pieces that no other has, so that its uplink sends each piece about once while the children trade. */
 export const SEED_REVEAL: RevealInit = { firstChildren: 1, holdMs: 4000, tradeMs: 1000, holdMsMax: 10_000 }
 
+/** Pieces dealt to one child and not sent: enough to keep it busy. More would wait for it while others could pass them on. */
+const DEALT_MAX = 4
+
 /** What a host has yet to give out for the first time, over all tasks: until then none is offered a second time. */
 export class FreshLoad {
-  /** Pieces told to a child first and not sent yet. */
+  /** Pieces held back that no child has yet. */
   waiting = 0
   /** When a piece last became readable, monotonic ms. */
   freshAt = Number.NEGATIVE_INFINITY
@@ -29,9 +35,10 @@ export class FreshLoad {
 }
 
 interface Held<Child> {
-  readonly at: number
-  readonly first: readonly Child[]
-  readonly rest: readonly Child[]
+  /** When it was told to those in `first`, or became readable while there are none, monotonic ms. */
+  at: number
+  readonly first: Set<Child>
+  readonly rest: Set<Child>
   timer: Timer
   sent: boolean
 }
@@ -48,15 +55,19 @@ export class PieceReveal<Child> {
   readonly #clock: Clock
   readonly #load: FreshLoad
   readonly #init: RevealInit
-  readonly #tell: (piece: number, to: readonly Child[]) => void
+  readonly #tell: (piece: number, to: Iterable<Child>) => void
   readonly #held = new Map<number, Held<Child>>()
+  /** Held pieces that were told to nobody; only with `tradeMs`. */
+  readonly #undealt = new Set<number>()
   /** Only children that are told of held pieces, so bounded by these. */
   readonly #firsts = new Map<Child, FirstChild>()
+  /** When a piece last went out, monotonic ms. */
+  #sentAt = Number.NEGATIVE_INFINITY
   #turn = 0
   constructor(
     components: { clock: Clock; load?: FreshLoad },
     init: RevealInit,
-    tell: (piece: number, to: readonly Child[]) => void,
+    tell: (piece: number, to: Iterable<Child>) => void,
   ) {
     this.#clock = components.clock
     this.#load = components.load ?? new FreshLoad()
@@ -66,35 +77,40 @@ export class PieceReveal<Child> {
 
   /** A piece became readable; `children` are those subscribed, in a steady order. Those come first for whom the fewest wait; among equals in turn. */
   onFresh(piece: number, children: readonly Child[]): void {
-    const { firstChildren, holdMs } = this.#init
-    if (children.length <= firstChildren) {
+    const { firstChildren, holdMs, tradeMs } = this.#init
+    if (tradeMs === undefined && children.length <= firstChildren) {
       this.#tell(piece, children)
       return
     }
-    this.#load.freshAt = this.#clock.monotonic()
-    const start = this.#turn % children.length
-    this.#turn = start + firstChildren
-    const inTurn = [...children.slice(start), ...children.slice(0, start)]
-    const waiting = (child: Child) => this.#firsts.get(child)?.waiting ?? 0
-    const ordered = inTurn.toSorted((a, b) => waiting(a) - waiting(b))
-    const first = ordered.slice(0, firstChildren)
-    const rest = inTurn.filter(child => !first.includes(child))
+    const now = this.#clock.monotonic()
+    this.#load.freshAt = now
     this.#release(piece)
-    for (const child of first) {
-      const known = this.#firsts.get(child)
-      if (known === undefined) this.#firsts.set(child, { waiting: 1, sentAt: Number.NEGATIVE_INFINITY })
-      else known.waiting++
-    }
-    this.#load.waiting += first.length
     const timer = this.#clock.after(holdMs, () => this.#onTime(piece))
-    this.#held.set(piece, { at: this.#clock.monotonic(), first, rest, timer, sent: false })
-    this.#tell(piece, first)
+    const held = { at: now, first: new Set<Child>(), rest: new Set(children), timer, sent: false }
+    this.#held.set(piece, held)
+    this.#load.waiting++
+    const first = this.#chooseFirst(children)
+    if (first.length > 0) this.#deal(piece, held, first)
+    else this.#undealt.add(piece)
+  }
+
+  /**
+   * A child came and knows of all pieces but those returned, which are held back for others. It is told of pieces that wait for a child.
+   * Without `tradeMs` pieces are held back so shortly that newcomers know of all.
+   */
+  onNewcomer(child: Child): number[] {
+    if (this.#init.tradeMs === undefined) return []
+    for (const held of this.#held.values()) held.rest.add(child)
+    const withheld = [...this.#held.keys()]
+    this.#dealMore(child)
+    return withheld
   }
 
   /** A child has the whole piece now. */
   onSent(piece: number, child?: Child): void {
+    this.#sentAt = this.#clock.monotonic()
     const known = child === undefined ? undefined : this.#firsts.get(child)
-    if (known !== undefined) known.sentAt = this.#clock.monotonic()
+    if (known !== undefined) known.sentAt = this.#sentAt
     const held = this.#held.get(piece)
     if (held === undefined || held.sent) return
     const { tradeMs } = this.#init
@@ -103,8 +119,75 @@ export class PieceReveal<Child> {
       return
     }
     held.timer.cancel()
-    this.#endWait(held)
+    this.#endWait(piece, held)
     held.timer = this.#clock.after(tradeMs, () => this.#afterTrade(piece))
+    for (const first of held.first) this.#dealMore(first)
+  }
+
+  /** A child is no more: what it was told first and did not get is dealt to another; what it has is told to the rest soon, whoever else has it by then. */
+  onGone(child: Child): void {
+    const isFirst = this.#firsts.delete(child)
+    for (const [piece, held] of [...this.#held]) {
+      held.rest.delete(child)
+      if (!isFirst || !held.first.delete(child)) continue
+      const { tradeMs } = this.#init
+      if (tradeMs === undefined) this.#release(piece)
+      else if (held.sent) {
+        held.timer.cancel()
+        held.timer = this.#clock.after(tradeMs, () => this.#release(piece))
+      } else if (held.first.size === 0) {
+        this.#undealt.add(piece)
+        const next = this.#chooseFirst([...held.rest])
+        if (next.length > 0) this.#deal(piece, held, next)
+      }
+    }
+  }
+
+  /** Tells the rest of all that is held back. */
+  releaseAll(): void {
+    for (const piece of [...this.#held.keys()]) this.#release(piece)
+  }
+
+  close(): void {
+    for (const [piece, held] of this.#held) {
+      held.timer.cancel()
+      this.#endWait(piece, held)
+    }
+    this.#held.clear()
+    this.#firsts.clear()
+  }
+
+  #chooseFirst(children: readonly Child[]): Child[] {
+    const { firstChildren, tradeMs } = this.#init
+    const start = children.length === 0 ? 0 : this.#turn % children.length
+    this.#turn = start + firstChildren
+    const waiting = (child: Child) => this.#firsts.get(child)?.waiting ?? 0
+    const able = [...children.slice(start), ...children.slice(0, start)].filter(
+      child => tradeMs === undefined || waiting(child) < DEALT_MAX,
+    )
+    return able.toSorted((a, b) => waiting(a) - waiting(b)).slice(0, firstChildren)
+  }
+
+  #deal(piece: number, held: Held<Child>, first: readonly Child[]): void {
+    this.#undealt.delete(piece)
+    held.at = this.#clock.monotonic()
+    for (const child of first) {
+      held.first.add(child)
+      held.rest.delete(child)
+      const known = this.#firsts.get(child)
+      if (known === undefined) this.#firsts.set(child, { waiting: 1, sentAt: Number.NEGATIVE_INFINITY })
+      else known.waiting++
+    }
+    this.#tell(piece, first)
+  }
+
+  /** Deals to a child what it has room for. */
+  #dealMore(child: Child): void {
+    for (const piece of this.#undealt) {
+      if ((this.#firsts.get(child)?.waiting ?? 0) >= DEALT_MAX) return
+      const held = this.#held.get(piece)!
+      if (held.rest.has(child)) this.#deal(piece, held, [child])
+    }
   }
 
   /** While fresh pieces come, or wait to go out once, none is offered a second time. */
@@ -118,34 +201,16 @@ export class PieceReveal<Child> {
     else this.#release(piece)
   }
 
-  /** A child is no more: what it was told first is told to the rest. */
-  onGone(child: Child): void {
-    if (!this.#firsts.has(child)) return
-    for (const [piece, { first }] of [...this.#held]) if (first.includes(child)) this.#release(piece)
-    this.#firsts.delete(child)
-  }
-
-  /** Tells the rest of all that is held back. */
-  releaseAll(): void {
-    for (const piece of [...this.#held.keys()]) this.#release(piece)
-  }
-
-  close(): void {
-    for (const held of this.#held.values()) {
-      held.timer.cancel()
-      this.#endWait(held)
-    }
-    this.#held.clear()
-    this.#firsts.clear()
-  }
-
   #onTime(piece: number): void {
     const held = this.#held.get(piece)
     if (held === undefined) return
     const { holdMs, holdMsMax = 0 } = this.#init
     const now = this.#clock.monotonic()
-    const goesOn = held.first.some(child => now - (this.#firsts.get(child)?.sentAt ?? 0) < holdMs)
-    if (goesOn && now - held.at < holdMsMax) held.timer = this.#clock.after(holdMs, () => this.#onTime(piece))
+    const goesOn = this.#undealt.has(piece)
+      ? now - this.#sentAt < holdMs
+      : now - held.at < holdMsMax &&
+        [...held.first].some(child => now - (this.#firsts.get(child)?.sentAt ?? 0) < holdMs)
+    if (goesOn) held.timer = this.#clock.after(holdMs, () => this.#onTime(piece))
     else this.#release(piece)
   }
 
@@ -154,14 +219,15 @@ export class PieceReveal<Child> {
     if (held === undefined) return
     held.timer.cancel()
     this.#held.delete(piece)
-    this.#endWait(held)
+    this.#endWait(piece, held)
     this.#tell(piece, held.rest)
   }
 
-  #endWait(held: Held<Child>): void {
+  #endWait(piece: number, held: Held<Child>): void {
     if (held.sent) return
     held.sent = true
-    this.#load.waiting -= held.first.length
+    this.#undealt.delete(piece)
+    this.#load.waiting--
     for (const child of held.first) {
       const known = this.#firsts.get(child)
       if (known !== undefined) known.waiting--

@@ -111,8 +111,19 @@ export class TaskOffer {
       subscriber.sendGone(REFUSAL.geometry)
       return
     }
+    const have = stat?.have ?? new Bitfield(pieceCount(this.geometry))
+    if (this.#reveal === undefined || this.#init.isReadInParts()) {
+      this.#subscribers.set(subscriber, [])
+      subscriber.sendHave(have)
+      return
+    }
+    // What came from the source before anyone asked here is as fresh as what comes next.
+    if (this.#subscribers.size === 0 && stat?.complete === false)
+      for (const piece of have.pieces()) this.#reveal.onFresh(piece, [])
     this.#subscribers.set(subscriber, [])
-    subscriber.sendHave(stat?.have ?? new Bitfield(pieceCount(this.geometry)))
+    const told = have.clone()
+    for (const piece of this.#reveal.onNewcomer(subscriber)) told.remove(piece)
+    subscriber.sendHave(told)
   }
 
   unsubscribe(subscriber: Subscriber): void {

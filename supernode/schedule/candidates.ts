@@ -3,11 +3,19 @@ import type { Bitfield } from '../../shared/bitfield.ts'
 import type { ClusterState } from '../state/cluster-state.ts'
 import type { Host } from '../state/host.ts'
 import type { Peer } from '../state/peer.ts'
+import type { Task } from '../state/task.ts'
 
 /** Holders looked at for one choice; more are sampled, so that a choice costs the same in a cluster of any size. */
 export const SAMPLE_MAX = 24
 /** Children in one task that a host takes which pulls it itself. */
 export const CHILDREN_PER_PEER_MAX = 20
+/**
+ * In a task with fewer holders and grantees than this a host takes a child for each of its slots, however many it has in other tasks: else a
+ * seed that is busy with some keeps the rest from beginning.
+ */
+export const FEW_HOLDERS = 8
+/** For a child that waited for nothing: how far over its cap a host may go. */
+const OVER_CAP_TIMES = 2
 /** How long the one that crosses zones may go without a piece before another does, in ms. */
 export const GATEWAY_STALL_MS = 2000
 const OTHER_ZONE_COST = 0.3
@@ -40,7 +48,7 @@ export function chooseParents(state: ClusterState, child: Peer, choice: Choice):
     if (looked.has(host)) return
     looked.add(host)
     if (host === child.host || child.parents.has(host.id) || host.uploadSlots === 0) return
-    if (choice.overCap !== true && host.load >= host.uploadSlots) return
+    if (!hasFreeSlot(host, task, choice)) return
     if (child.isBlocked(host, now) || state.corruptReports.isQuarantined(host.id, now)) return
     scored.push({ host, cost: costOf(host, child.host) + random() * 0.01 })
   }
@@ -73,6 +81,13 @@ function mayCross(child: Peer, now: number, found: readonly { host: Host }[]): b
   if (gateway === child) return true
   if (gateway !== undefined) return now - Math.max(gateway.landedAt, gateway.registeredAt) > GATEWAY_STALL_MS
   return !found.some(other => !other.host.isElsewhere(host))
+}
+
+/** Also where its slots are taken: for the first children of a task that few hold, and, within bounds, for those that waited for nothing. */
+function hasFreeSlot(host: Host, task: Task, { overCap }: Choice): boolean {
+  if (host.load < host.uploadSlots) return true
+  if (overCap === true && host.load < host.uploadSlots * OVER_CAP_TIMES) return true
+  return task.full.size + task.offering.size < FEW_HOLDERS && host.childrenIn(task) < host.uploadSlots
 }
 
 /**

@@ -101,9 +101,7 @@ export class ClusterState {
           const parent = this.hosts.get(id)
           if (parent === undefined || child.parents.has(id)) continue
           child.parents.add(id)
-          parent.children++
-          const peer = parent.peers.get(event.digest)
-          if (peer !== undefined) peer.children++
+          parent.addChild(child.task)
           if (parent.isElsewhere(child.host)) child.task.gateways.set(child.host.zone!, child)
         }
         return
@@ -175,7 +173,7 @@ export class ClusterState {
       task.offering.delete(peer)
     }
     // Children elsewhere keep no link to a host that is gone.
-    for (const task of this.active) for (const child of task.wanting) child.parents.delete(hostId)
+    for (const task of host.tasksWithChildren) for (const child of task.wanting) child.parents.delete(hostId)
   }
 
   #distrustHost(hostId: HostId): void {
@@ -301,11 +299,7 @@ export class ClusterState {
 
   #unlink(child: Peer, parentId: HostId): void {
     if (!child.parents.delete(parentId)) return
-    const parent = this.hosts.get(parentId)
-    if (parent === undefined) return
-    if (parent.children > 0) parent.children--
-    const peer = parent.peers.get(child.task.digest)
-    if (peer !== undefined && peer.children > 0) peer.children--
+    this.hosts.get(parentId)?.removeChild(child.task)
   }
 
   #stopWanting(peer: Peer): void {

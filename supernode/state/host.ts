@@ -20,8 +20,9 @@ export class Host {
   seenAt: number
   slotsBusy = 0
   storeBytes = 0
-  /** Children the supernode has sent here and that may still be at it. */
+  /** Children the supernode has sent here and that may still be at it; in all, and by task while there are any. */
   children = 0
+  #childrenIn: Map<Task, number> | undefined
   /** Its peers that want their tasks. */
   wanting = 0
   /** What it registered with last, while it wants anything: the layers of an image come with the same long token, kept once. */
@@ -46,6 +47,31 @@ export class Host {
   /** Upload slots that are taken, by the supernode's count or the host's own, whichever is more. */
   get load(): number {
     return Math.max(this.children / CHILDREN_PER_SLOT, this.slotsBusy)
+  }
+
+  /** Children in one task. */
+  childrenIn(task: Task): number {
+    return this.#childrenIn?.get(task) ?? 0
+  }
+
+  /** Tasks in which it has children. */
+  get tasksWithChildren(): readonly Task[] {
+    return this.#childrenIn === undefined ? [] : [...this.#childrenIn.keys()]
+  }
+
+  addChild(task: Task): void {
+    this.children++
+    this.#childrenIn ??= new Map()
+    this.#childrenIn.set(task, this.childrenIn(task) + 1)
+  }
+
+  removeChild(task: Task): void {
+    const count = this.childrenIn(task)
+    if (count === 0) return
+    this.children--
+    if (count > 1) this.#childrenIn!.set(task, count - 1)
+    else if (this.#childrenIn!.size > 1) this.#childrenIn!.delete(task)
+    else this.#childrenIn = undefined
   }
 
   /** True if both say where they are, and that is not the same place. */

@@ -30,8 +30,6 @@ export class Peer {
   registeredAt = 0
   /** When it last reported pieces, ms. */
   landedAt = 0
-  /** Children in this task that were given this host as a parent and have not left it. */
-  children = 0
   /** Parents it was given and has not left. */
   readonly parents = new Set<HostId>()
   /** Hosts it complained of; most never do, so there is no map until then. Keyed by the host's state, so that one that comes back starts afresh. */
@@ -41,6 +39,11 @@ export class Peer {
     this.host = host
     this.task = task
     this.have = new Bitfield(task.pieces)
+  }
+
+  /** Children in this task that were given this host as a parent and have not left it. */
+  get children(): number {
+    return this.host.childrenIn(this.task)
   }
 
   /** It complained of the parent and is not given it again before `until`, ms. The complaints that are longest past are forgotten first. */

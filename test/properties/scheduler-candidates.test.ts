@@ -89,12 +89,17 @@ test('the chooser gives what a look at everything would', () => {
         })
         const child = state.tasks.get(digest)!.peers.get('child')!
 
+        const holders = [{ full: false, granted: false, have: childHas }, ...others].filter(
+          ({ full, granted, have }) => full || granted || have.includes(true),
+        )
         const dumb = others.flatMap((other, index) => {
           const useful = other.full
             ? childHas.includes(false)
             : other.granted || other.have.some((held, piece) => held && !childHas[piece])
           const load = Math.max(other.busy, other.linked && !other.faulted ? 1 : 0)
-          const free = other.slots > 0 && (overCap || load < other.slots)
+          // None of these has a child in the task, so those of few holders have room for one.
+          const hasRoom = load < other.slots * (overCap ? 2 : 1) || holders.length < 8
+          const free = other.slots > 0 && hasRoom
           const allowed = !other.linked && !other.faulted && other.accusers < 3
           return useful && free && allowed && childHas.includes(false) ? [`h${index}`] : []
         })

@@ -65,7 +65,7 @@ test('the rest hears when a child has the piece, or when the time is up, once', 
   reveal.onSent(0)
   assert.deepEqual(told, ['0>b', '0>c'])
   ring()
-  assert.deepEqual(told, ['0>b', '0>c', '1>c', '1>a'])
+  assert.deepEqual(told, ['0>b', '0>c', '1>a', '1>c'])
   reveal.onSent(1)
   reveal.onSent(7)
   ring()
@@ -81,16 +81,49 @@ test('of a seed, the child for whom the fewest pieces wait is told first', () =>
   assert.deepEqual(told, ['0>a', '1>b', '2>c', '3>b'])
 })
 
-test('of a seed, the rest is told a while after the piece went out, or at once when its child is gone', () => {
+test('of a seed, the rest is told a while after the piece went out; what a child did not get when it is gone is dealt to another', () => {
   const { reveal, told, ring } = makeReveal(1, { holdMs: 4000, tradeMs: 1000, holdMsMax: 10_000 })
-  for (const piece of [0, 1]) reveal.onFresh(piece, ['a', 'b'])
+  for (const piece of [0, 1]) reveal.onFresh(piece, ['a', 'b', 'c'])
   told.length = 0
   reveal.onSent(0, 'a')
   assert.deepEqual(told, [])
   reveal.onGone('b')
   assert.deepEqual(told, ['1>a'])
+  reveal.onSent(1, 'a')
   ring()
-  assert.deepEqual(told, ['1>a', '0>b'])
+  assert.deepEqual(told.toSorted(), ['0>c', '1>a', '1>c'])
+})
+
+test('of a seed, a child that is done is no reason to send again at once what it got', () => {
+  const { reveal, told, ring } = makeReveal(1, { holdMs: 4000, tradeMs: 1000, holdMsMax: 10_000 })
+  reveal.onFresh(0, ['a', 'b'])
+  reveal.onSent(0, 'a')
+  told.length = 0
+  reveal.onGone('a')
+  assert.deepEqual(told, [])
+  ring()
+  assert.deepEqual(told, ['0>b'])
+})
+
+test('of a seed, a child is dealt a few pieces and the next as it gets them', () => {
+  const { reveal, told } = makeReveal(1, { holdMs: 4000, tradeMs: 1000, holdMsMax: 10_000 })
+  for (const piece of [0, 1, 2, 3, 4, 5]) reveal.onFresh(piece, ['a'])
+  assert.deepEqual(told, ['0>a', '1>a', '2>a', '3>a'])
+  reveal.onSent(0, 'a')
+  assert.deepEqual(told.slice(4), ['4>a'])
+})
+
+test('of a seed, a newcomer is not told of what others were dealt, and gets of what waits', () => {
+  const { reveal, told, ring } = makeReveal(1, { holdMs: 4000, tradeMs: 1000, holdMsMax: 10_000 })
+  for (const piece of [0, 1, 2, 3, 4]) reveal.onFresh(piece, ['a'])
+  told.length = 0
+  assert.deepEqual(reveal.onNewcomer('b'), [0, 1, 2, 3, 4])
+  assert.deepEqual(told, ['4>b'])
+  for (const piece of [0, 1, 2, 3]) reveal.onSent(piece, 'a')
+  reveal.onSent(4, 'b')
+  ring()
+  ring()
+  assert.deepEqual(told.toSorted(), ['0>b', '1>b', '2>b', '3>b', '4>a', '4>b'])
 })
 
 test('of a seed, nothing is offered a second time while fresh pieces wait to go out', () => {

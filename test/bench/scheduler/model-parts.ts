@@ -9,7 +9,8 @@ export const ABSENT = 0
 export const ASKED = 1
 export const HELD = 2
 
-/** As in the product: bytes asked of one link, at most. */
+/** As in the product: pieces that a host sends at the same time, and bytes asked of one link, at most. */
+export const UPLOAD_SLOTS = 16
 const LINK_WINDOW_BYTES = 12 * 2 ** 20
 /** Time that bytes are under way beside the time links take for them, in ms. */
 const LATENCY_MS = 0.5
@@ -59,8 +60,9 @@ export class ModelHost {
   bytesUp = 0
   reportDue = false
   readonly unreported = new Set<ModelSession>()
-  /** Links with requests, in the order of their turns; the first is served next. */
+  /** Links with requests that wait for a slot, and those that have one, in the order of their turns. */
   readonly line: ModelLink[] = []
+  readonly sending: ModelLink[] = []
   uplinkBusy = false
   readonly load = new FreshLoad()
   #downFree = 0

@@ -1,13 +1,21 @@
-// How simulated hosts move pieces: children ask as the product's sessions do, parents send one piece at a time to each child in turn.
+// How simulated hosts move pieces: children ask as the product's sessions do, parents send a few pieces at a time, one to a child, as slots come free.
 import { PieceReveal, SEED_REVEAL } from '../../../dfdaemon/upload/piece-reveal.ts'
 import type { Clock } from '../../../shared/clock.ts'
-import { ABSENT, ASKED, HELD, type ModelHost, ModelLink, type ModelSession } from './model-parts.ts'
+import {
+  ABSENT,
+  ASKED,
+  HELD,
+  type ModelHost,
+  ModelLink,
+  type ModelSession,
+  UPLOAD_SLOTS,
+} from './model-parts.ts'
 
 /** As in the product: pieces asked for of one session, when a request is taken elsewhere, when a parent is given up. */
 const ASKED_MAX = 16
 const SECOND_ASK_MS = 1500
 const QUEUE_WAIT_MS = 3000
-/** Parts of a piece that children get in turn. */
+/** Parts of a piece that the children with slots get in turn. */
 const PARTS = 4
 
 export type TradeEvent =
@@ -64,6 +72,18 @@ export class PieceTrade {
     const link = new ModelLink(child, parent)
     child.parents.push(link)
     parent.children.add(link)
+    if (parent.reveal !== undefined) this.#withhold(parent.reveal, link)
+  }
+
+  /** What a seed holds back for others a newcomer does not hear of yet, but for what it is dealt at once. */
+  #withhold(reveal: PieceReveal<ModelLink>, link: ModelLink): void {
+    const dealt = link.told!
+    const held = dealt.slice()
+    dealt.fill(0)
+    const withheld = new Set(reveal.onNewcomer(link))
+    held.forEach((isHeld, piece) => {
+      if (!withheld.has(piece)) dealt[piece] = isHeld
+    })
   }
 
   /** Ends a link; what was asked of it and not begun is asked of others later. */
@@ -185,36 +205,37 @@ export class PieceTrade {
     child.asked--
   }
 
-  /** Sends the next part of a piece to the child whose turn it is; with one part in a piece, whole pieces in turn. */
+  /** Gives free slots to the links that wait longest, and sends the next part for the slot whose turn it is. */
   #serve(host: ModelHost, now: number): void {
     if (host.uplinkBusy) return
-    for (let link = host.line.shift(); link !== undefined; link = host.line.shift()) {
-      if (link.sending < 0) {
-        const piece = link.queue.shift()
-        if (piece === undefined) {
-          link.inLine = false
-          continue
-        }
-        link.sending = piece
-        link.left = link.child.task.bytesOf(piece)
-      }
-      const { sending: piece, child } = link
-      const bytes = Math.min(link.left, Math.ceil(child.task.pieceSize / PARTS))
-      const sentAt = now + bytes / host.upRate
-      link.left -= bytes
-      host.uplinkBusy = true
-      host.bytesUp += bytes
-      link.servedAt = now
-      this.#queue.push(sentAt, { type: 'sent', host })
-      const landsAt = child.host.take(sentAt, bytes)
-      if (link.left === 0) {
-        link.sending = -1
-        this.#queue.push(landsAt, { type: 'piece', child, link, piece })
-      }
-      if (link.sending >= 0 || link.queue.length > 0) host.line.push(link)
-      else link.inLine = false
+    while (host.sending.length < UPLOAD_SLOTS && host.line.length > 0) {
+      const link = host.line.shift()!
+      const piece = link.queue.shift()
+      link.inLine = piece !== undefined
+      if (piece === undefined) continue
+      link.sending = piece
+      link.left = link.child.task.bytesOf(piece)
+      host.sending.push(link)
+    }
+    const link = host.sending.shift()
+    if (link === undefined) return
+    const { sending: piece, child } = link
+    const bytes = Math.min(link.left, Math.ceil(child.task.pieceSize / PARTS))
+    const sentAt = now + bytes / host.upRate
+    link.left -= bytes
+    host.uplinkBusy = true
+    host.bytesUp += bytes
+    link.servedAt = now
+    this.#queue.push(sentAt, { type: 'sent', host })
+    const landsAt = child.host.take(sentAt, bytes)
+    if (link.left > 0) {
+      host.sending.push(link)
       return
     }
+    link.sending = -1
+    this.#queue.push(landsAt, { type: 'piece', child, link, piece })
+    if (link.queue.length > 0) host.line.push(link)
+    else link.inLine = false
   }
 
   #land(child: ModelSession, link: ModelLink | undefined, piece: number, now: number): void {

@@ -12,15 +12,15 @@ const RUSH_MS = 30_000
 const DAY_MS = 24 * 60 * 60_000
 const MINUTE_MS = 60_000
 
-/** `hosts` hosts, each beginning to pull the image at a random moment of 30 s. */
-export function planRush(hosts: number, seed: number): SwarmInit {
+/** `hosts` hosts, each beginning to pull the image at a random moment of `withinMs`. */
+export function planRush(hosts: number, seed: number, withinMs = RUSH_MS): SwarmInit {
   const random = seededRandom(seed)
   const layers = layerMiB.map((_, index) => index)
   return {
     hosts,
     seeds: 1,
     taskBytes: layerMiB.map(mebibytes => mebibytes * MiB),
-    pulls: Array.from({ length: hosts }, (_, host) => ({ atMs: random() * RUSH_MS, host, layers })),
+    pulls: Array.from({ length: hosts }, (_, host) => ({ atMs: random() * withinMs, host, layers })),
     hostRate: HOST_RATE,
     sourceRate: SOURCE_RATE,
     heartbeatMs: 5000,

@@ -1,7 +1,7 @@
 // A swarm in virtual time that the real scheduler directs: hosts register layers, take pieces from the parents they are given, and report what landed.
 import type { HostId, PieceRun, SupernodeMessage } from '../../../shared/protocol/messages.ts'
 import { EventQueue } from './event-queue.ts'
-import { ModelHost, ModelSession, ModelTask } from './model-parts.ts'
+import { ModelHost, ModelSession, ModelTask, UPLOAD_SLOTS } from './model-parts.ts'
 import { PieceTrade, type TradeEvent, type TradeListener } from './piece-trade.ts'
 import { SchedulerProbe } from './probe.ts'
 
@@ -12,7 +12,6 @@ const WATCH_MS = 500
 const FLUSH_MS = 5
 const FLUSH_MS_MAX = 200
 const SWEEP_MS = 250
-const UPLOAD_SLOTS = 16
 /** A flush that sent many messages is followed by a longer pause, as at the edge; by a fixed time for each, so that runs are alike. */
 const FLUSH_PAUSE_PER_MESSAGE_MS = 0.025
 
@@ -262,7 +261,7 @@ export class SwarmModel implements TradeListener {
         hashes: landedFromSource > 0 ? new Uint8Array(landed.length * 32).fill(7) : undefined,
         fromSourceBytes: landedFromSource,
         parents: [...session.landedFrom].map(([id, bytes]) => ({ host: id, bytes })),
-        slotsBusy: Math.min(UPLOAD_SLOTS, host.line.length),
+        slotsBusy: host.sending.length,
       })
       landed.length = 0
       session.landedFromSource = 0
@@ -272,7 +271,7 @@ export class SwarmModel implements TradeListener {
   }
 
   #heartbeat(host: ModelHost): void {
-    const slotsBusy = Math.min(UPLOAD_SLOTS, host.line.length)
+    const slotsBusy = host.sending.length
     this.#say(host, { type: 'heartbeat', slotsBusy, storeBytes: 0 })
     this.#queue.push(this.now + this.#init.heartbeatMs, { type: 'heartbeat', host })
   }
