@@ -125,13 +125,14 @@ async function startParts({ config, components, node, secret, stack }: StartCont
       ownAddresses: [config.proxy.address, ...Object.keys(config.proxy.registries)],
     },
   )
+  const gate = makeGate(config, clock)
   const uploads = new PieceServer(
     {
       node,
       store,
       clock,
       logger,
-      admits: makeDoor(config, clock),
+      admits: (host, ticket) => gate.admits(host, ticket),
       seekers: {
         mayTell: (digest, piece) => sessions.mayTell(digest, piece),
         onSeeker: (digest, seeker) => sessions.meetSeeker(digest, seeker),
@@ -153,6 +154,7 @@ async function startParts({ config, components, node, secret, stack }: StartCont
     },
     { self: hostId, file: join(config.dataDir, 'welcome.json') },
   )
+  gate.noteKept(discovery.kept.aheadMs)
   const scheduler = makeSupernodeSet(config, {
     node,
     clock,
@@ -161,6 +163,7 @@ async function startParts({ config, components, node, secret, stack }: StartCont
     store,
     uploads,
     discovery,
+    gate,
     addresses,
   })
   const pieces = new PeerFetcher({ node, clock, logger, ticket: () => scheduler.ticket })
@@ -300,14 +303,13 @@ function makeNode(config: DfdaemonConfig, identity: PrivateKey, logger: Logger):
 }
 
 /** Children are let in by a ticket that one of the configured supernodes signed. */
-function makeDoor(config: DfdaemonConfig, clock: Clock): (host: HostId, ticket: Uint8Array) => boolean {
+function makeGate(config: DfdaemonConfig, clock: Clock): TicketGate {
   const supernodeKeys = config.supernode.addresses.flatMap(address => {
     const id = peerIdOf(address)
     const key = id === undefined ? undefined : peerIdFromString(id).publicKey
     return key === undefined ? [] : [key.raw]
   })
-  const gate = new TicketGate({ clock }, { supernodeKeys })
-  return (host, ticket) => gate.admits(host, ticket)
+  return new TicketGate({ clock }, { supernodeKeys })
 }
 
 /** One client for each supernode, however many addresses it has; together they are one to the rest. */
@@ -321,10 +323,11 @@ function makeSupernodeSet(
     readonly store: DiskStore
     readonly uploads: PieceServer
     readonly discovery: Discovery
+    readonly gate: TicketGate
     addresses(): string[]
   },
 ): SupernodeSet {
-  const { node, clock, logger, secret, store, uploads, discovery, addresses } = parts
+  const { node, clock, logger, secret, store, uploads, discovery, gate, addresses } = parts
   const byId = Map.groupBy(config.supernode.addresses, address => peerIdOf(address) ?? address)
   const members = [...byId].map(([id, supernodes]) => {
     const client = new Libp2pSchedulerClient(
@@ -343,7 +346,10 @@ function makeSupernodeSet(
         holdings: () => listHoldings(store),
         load: () => ({ slotsBusy: uploads.slotsBusy, storeBytes: store.bytes }),
         ticket: discovery.kept.ticket,
-        onWelcome: welcome => discovery.onWelcome(welcome),
+        onWelcome: welcome => {
+          gate.noteWelcome(node.peerId.toString(), welcome)
+          discovery.onWelcome(welcome)
+        },
         onAway: () => {
           if (members.every(([, member]) => !member.connected)) discovery.onAway()
         },

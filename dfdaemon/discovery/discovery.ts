@@ -2,6 +2,7 @@
 import type { Clock, Timer } from '../../shared/clock.ts'
 import type { Digest } from '../../shared/digest.ts'
 import type { Logger } from '../../shared/logger.ts'
+import { clockAheadMs } from '../../shared/protocol/admission.ts'
 import { type Candidate, type HostId, NEIGHBOURS_MAX, type Welcome } from '../../shared/protocol/messages.ts'
 import { KadDirectory } from './kad-directory.ts'
 import type { KadComponents } from './kad-guard.ts'
@@ -72,9 +73,14 @@ export class Discovery {
     return this.#neighbours.size
   }
 
-  onWelcome({ ticket, neighbours = [] }: Welcome): void {
+  onWelcome(welcome: Welcome): void {
+    const { ticket, neighbours = [] } = welcome
     this.#neighbours.learn(neighbours)
-    this.#keeper.keep({ ticket, neighbours: this.#neighbours.newest(NEIGHBOURS_MAX) })
+    this.#keeper.keep({
+      ticket,
+      neighbours: this.#neighbours.newest(NEIGHBOURS_MAX),
+      aheadMs: clockAheadMs(welcome, this.#c.clock.now()),
+    })
     this.#plan('leave', LEAVE_AFTER_MS, () => void this.#directory.close())
   }
 

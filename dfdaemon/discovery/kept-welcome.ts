@@ -13,9 +13,11 @@ export interface KeptWelcome {
   /** Of no use without this host's identity, which lies beside it. */
   readonly ticket: Uint8Array | undefined
   readonly neighbours: readonly Candidate[]
+  /** How far the supernode's clock was ahead of this host's, in ms. */
+  readonly aheadMs: number
 }
 
-const nothing: KeptWelcome = { ticket: undefined, neighbours: [] }
+const nothing: KeptWelcome = { ticket: undefined, neighbours: [], aheadMs: 0 }
 
 /** What was kept; nothing if there is none, or it can't be read. */
 export async function loadWelcome(file: string): Promise<KeptWelcome> {
@@ -23,10 +25,11 @@ export async function loadWelcome(file: string): Promise<KeptWelcome> {
     if ((await stat(file)).size > FILE_BYTES_MAX) return nothing
     const kept: unknown = JSON.parse(await readFile(file, 'utf8'))
     if (typeof kept !== 'object' || kept === null) return nothing
-    const { ticket, neighbours } = kept as Record<string, unknown>
+    const { ticket, neighbours, aheadMs } = kept as Record<string, unknown>
     return {
       ticket: typeof ticket === 'string' && ticket !== '' ? Buffer.from(ticket, 'base64') : undefined,
       neighbours: readCandidates(neighbours),
+      aheadMs: typeof aheadMs === 'number' && Number.isFinite(aheadMs) ? aheadMs : 0,
     }
   } catch {
     return nothing
@@ -66,11 +69,12 @@ export class WelcomeKeeper {
     if (welcome !== undefined) this.#writing = this.#writing.then(() => this.#write(welcome))
   }
 
-  async #write({ ticket, neighbours }: KeptWelcome): Promise<void> {
+  async #write({ ticket, neighbours, aheadMs }: KeptWelcome): Promise<void> {
     const made = `${this.#file}.new`
     const text = JSON.stringify({
       ticket: ticket === undefined ? '' : Buffer.from(ticket).toString('base64'),
       neighbours,
+      aheadMs,
     })
     try {
       await writeFile(made, text, { mode: 0o600 })

@@ -15,7 +15,7 @@ const PROOF_CONTEXT = 'pantala-proof-1'
 const TICKET_CONTEXT = 'pantala-ticket-1'
 const TICKET_VERSION = 1
 const TICKET_BYTES = 1 + 8 + 64
-/** How far two machines' wall clocks may differ, in ms. */
+/** How long after its end a ticket is still taken, in ms: messages travel, clocks drift. */
 export const CLOCK_SKEW_MS_MAX = 2 * 60_000
 /** Tickets remembered as good, so that a signature is checked once. */
 const REMEMBERED_MAX = 4096
@@ -66,17 +66,16 @@ export function ticketExpiry(ticket: Uint8Array): number | undefined {
   return Number(new DataView(ticket.buffer, ticket.byteOffset).getBigUint64(1))
 }
 
-/** True if one of the supernodes' keys signed that `hostId` is admitted and the ticket has not ended. */
-export function verifyTicket(
+/** Which of the supernodes' keys signed that `hostId` is admitted until the ticket's end; undefined: none. Says nothing of whether it has ended. */
+export function signerOf(
   keys: readonly KeyObject[],
   hostId: HostId,
   ticket: Uint8Array,
-  nowMs: number,
-): boolean {
+): KeyObject | undefined {
   const expiresAt = ticketExpiry(ticket)
-  if (expiresAt === undefined || expiresAt + CLOCK_SKEW_MS_MAX < nowMs) return false
+  if (expiresAt === undefined) return undefined
   const signature = ticket.subarray(9)
-  return keys.some(key => verify(null, signedText(hostId, expiresAt), key, signature))
+  return keys.find(key => verify(null, signedText(hostId, expiresAt), key, signature))
 }
 
 /** `raw` is an Ed25519 public key, 32 bytes: libp2p's `peerId.publicKey.raw` of the supernode. */
@@ -88,11 +87,23 @@ function signedText(hostId: HostId, expiresAt: number): Buffer {
   return Buffer.from(`${TICKET_CONTEXT}\n${hostId}\n${Math.trunc(expiresAt)}`)
 }
 
-/** A parent's door: admits hosts whose ticket one of the configured supernodes signed; remembers the good ones. */
+/** A ticket that was found good, and whose clock its end is read on. */
+interface Remembered {
+  readonly signer: KeyObject
+  readonly expiresAt: number
+}
+
+/**
+ * A parent's door: admits hosts whose ticket one of the configured supernodes signed; remembers the good ones. Whether a ticket has ended is
+ * judged by the clock of the supernode that signed it, as far as this host was told of it: the clocks of hosts may be hours apart.
+ */
 export class TicketGate {
   readonly #keys: readonly KeyObject[]
   readonly #clock: Clock
-  readonly #good = new Map<string, number>()
+  readonly #good = new Map<string, Remembered>()
+  /** By key: what to add to this host's monotonic clock to have that supernode's. */
+  readonly #told = new Map<KeyObject, number>()
+  #keptAheadMs = 0
 
   /** `supernodeKeys`: raw Ed25519 public keys, 32 bytes each. */
   constructor(components: { clock: Clock }, init: { supernodeKeys: readonly Uint8Array[] }) {
@@ -100,18 +111,52 @@ export class TicketGate {
     this.#keys = init.supernodeKeys.map(ticketKey)
   }
 
+  /** A supernode has just given this host a ticket that ends in `ticketMs`: so much for what its clock says. */
+  noteWelcome(self: HostId, { ticket, ticketMs }: { ticket: Uint8Array; ticketMs: number }): void {
+    const signer = signerOf(this.#keys, self, ticket)
+    if (signer !== undefined)
+      this.#told.set(signer, ticketExpiry(ticket)! - ticketMs - this.#clock.monotonic())
+  }
+
+  /** How far the supernodes' clock was ahead of this host's in an earlier run, in ms; counts where a supernode has not been heard of since. */
+  noteKept(aheadMs: number): void {
+    this.#keptAheadMs = aheadMs
+  }
+
   admits(hostId: HostId, ticket: Uint8Array | undefined): boolean {
     if (ticket === undefined || ticket.byteLength !== TICKET_BYTES) return false
-    const now = this.#clock.now()
     const name = `${hostId} ${Buffer.from(ticket).toString('latin1')}`
-    const until = this.#good.get(name)
-    if (until !== undefined && now <= until) return true
-    if (!verifyTicket(this.#keys, hostId, ticket, now)) {
+    const found = this.#good.get(name) ?? this.#check(hostId, ticket)
+    if (found === undefined || found.expiresAt + CLOCK_SKEW_MS_MAX < this.#nowOf(found.signer)) {
       this.#good.delete(name)
       return false
     }
     if (this.#good.size >= REMEMBERED_MAX) this.#good.delete(this.#good.keys().next().value!)
-    this.#good.set(name, ticketExpiry(ticket)! + CLOCK_SKEW_MS_MAX)
+    this.#good.set(name, found)
     return true
   }
+
+  #check(hostId: HostId, ticket: Uint8Array): Remembered | undefined {
+    const signer = signerOf(this.#keys, hostId, ticket)
+    return signer === undefined ? undefined : { signer, expiresAt: ticketExpiry(ticket)! }
+  }
+
+  /** That supernode's wall clock, ms since 1970; of one not heard of since the start the earliest guess, since a host that is kept out serves nobody. */
+  #nowOf(signer: KeyObject): number {
+    const told = this.#told.get(signer)
+    if (told !== undefined) return told + this.#clock.monotonic()
+    const own = this.#clock.now()
+    const guesses = [own, own + this.#keptAheadMs]
+    for (const other of this.#told.values()) guesses.push(other + this.#clock.monotonic())
+    return Math.min(...guesses)
+  }
+}
+
+/** How far the clock of the supernode that gave this ticket is ahead of this host's `nowMs`, in ms; 0 if the ticket does not tell. */
+export function clockAheadMs(
+  { ticket, ticketMs }: { ticket: Uint8Array; ticketMs: number },
+  nowMs: number,
+): number {
+  const expiresAt = ticketExpiry(ticket)
+  return expiresAt === undefined ? 0 : expiresAt - ticketMs - nowMs
 }

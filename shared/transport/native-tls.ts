@@ -9,8 +9,9 @@ import type {
   SecuredConnection,
 } from '@libp2p/interface'
 import { type TLSComponents, tls } from '@libp2p/tls'
-import { generateCertificate, toMessageStream, verifyPeerCertificate } from '@libp2p/tls/utils'
+import { toMessageStream, verifyPeerCertificate } from '@libp2p/tls/utils'
 import { PantalaError } from '../errors.ts'
+import { makePeerCertificate } from './peer-certificate.ts'
 
 export const TLS_PROTOCOL = '/tls/1.0.0'
 
@@ -56,8 +57,8 @@ class NativeTls implements ConnectionEncrypter {
     isServer: boolean,
     options: SecureConnectionOptions | undefined,
   ): Promise<SecuredConnection> {
-    // One self-signed certificate per process, valid for as long as the specification's examples.
-    this.#context ??= generateCertificate(this.#components.privateKey).then(({ cert, key }) =>
+    // One self-signed certificate per process.
+    this.#context ??= makePeerCertificate(this.#components.privateKey).then(({ cert, key }) =>
       createSecureContext({ cert, key, ciphers: CIPHERS, minVersion: 'TLSv1.3', maxVersion: 'TLSv1.3' }),
     )
     const context = await this.#context

@@ -46,6 +46,12 @@ export interface SwarmHost {
   daemon: Dfdaemon
 }
 
+/** A host in a process of its own. */
+export interface SpawnedHost {
+  readonly process: ServiceProcess
+  readonly daemon: Pick<Dfdaemon, 'adminUrl' | 'proxyUrl'>
+}
+
 /** What a host counted. */
 export interface HostCounts {
   readonly fromSource: number
@@ -66,6 +72,7 @@ export class Swarm {
   /** By supernode; kept over its stops. */
   readonly #supernodeAddresses: (readonly string[])[] = []
   #seedProcess: ServiceProcess | undefined
+  readonly #spawned: ServiceProcess[] = []
   #seed: Dfdaemon | undefined
   layout!: OciLayout
 
@@ -161,18 +168,35 @@ export class Swarm {
   }
 
   async #spawnSeed(settings: Settings): Promise<void> {
-    const [admin] = await findFreePorts(1)
-    const flags = settingsToFlags({ ...settings, 'admin.address': `127.0.0.1:${admin}` })
-    this.#seedProcess = new ServiceProcess({
-      name: 'seed',
+    this.#seedProcess = (await this.#spawn('seed', settings)).process
+  }
+
+  /**
+   * A host in a process of its own, ready; `nodeOptions` go before the program. Not one of `hosts`.
+   * @throws Error if it is not ready within 30 s
+   */
+  async spawnHost(name: string, nodeOptions: readonly string[] = []): Promise<SpawnedHost> {
+    const spawned = await this.#spawn(name, { ...this.#hostSettings(name), name }, nodeOptions)
+    this.#spawned.push(spawned.process)
+    return spawned
+  }
+
+  async #spawn(name: string, settings: Settings, nodeOptions: readonly string[] = []): Promise<SpawnedHost> {
+    const [admin, proxy] = await findFreePorts(2)
+    const own = { 'admin.address': `127.0.0.1:${admin}`, 'proxy.address': `127.0.0.1:${proxy}` }
+    const flags = settingsToFlags({ ...settings, ...own })
+    const spawned = new ServiceProcess({
+      name,
       command: process.execPath,
-      args: [join(import.meta.dirname, '../../cli/main.ts'), 'dfdaemon', ...flags],
+      args: [...nodeOptions, join(import.meta.dirname, '../../cli/main.ts'), 'dfdaemon', ...flags],
       leash: true,
       onLine: line => this.log.note(line),
     })
-    this.#seedProcess.start()
-    const probe = async () => (await fetch(`http://127.0.0.1:${admin}/readyz`)).ok
-    await this.#seedProcess.waitUntil(probe, { deadlineMs: 30_000 })
+    spawned.start()
+    const adminUrl = `http://127.0.0.1:${admin}`
+    const probe = async () => (await fetch(`${adminUrl}/readyz`)).ok
+    await spawned.waitUntil(probe, { deadlineMs: 30_000 })
+    return { process: spawned, daemon: { adminUrl, proxyUrl: `http://127.0.0.1:${proxy}` } }
   }
 
   /** Ends the seed without a word: kill -9 for a process, a stop without grace inside. */
@@ -191,7 +215,7 @@ export class Swarm {
 
   /** Pulls the image on a host as a runtime would, every digest checked. */
   pull(
-    host: SwarmHost,
+    host: Pick<SpawnedHost, 'daemon'>,
     init: { signal?: AbortSignal; onBytes?: (bytes: number) => void } = {},
   ): Promise<Pulled> {
     return pullImage(
@@ -209,7 +233,7 @@ export class Swarm {
     return Promise.all(this.hosts.map(host => this.pull(host)))
   }
 
-  async counts(host: SwarmHost): Promise<HostCounts> {
+  async counts(host: Pick<SpawnedHost, 'daemon'>): Promise<HostCounts> {
     const samples = parseMetrics(await (await fetch(`${host.daemon.adminUrl}/metrics`)).text())
     const bytes = (from: string) => sumMetric(samples, 'pantala_dfdaemon_blob_bytes_total', { from })
     return {
@@ -234,6 +258,8 @@ export class Swarm {
   }
 
   async stop(): Promise<void> {
+    for (const spawned of this.#spawned) spawned.signal('SIGKILL')
+    await Promise.allSettled(this.#spawned.map(spawned => spawned.ended))
     await Promise.allSettled(this.hosts.map(host => host.daemon?.stop()))
     await this.killSeed().catch(() => {})
     for (const place of this.#supernodes.keys()) await this.stopSupernode(place).catch(() => {})

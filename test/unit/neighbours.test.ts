@@ -41,14 +41,15 @@ test('this host itself and hosts without an address are not remembered; the long
 
 test('ticket and neighbours are there again after a restart, readable by their owner alone', async t => {
   const file = join(await makeTestDirectory(t, 'neighbours'), 'welcome.json')
-  assert.deepEqual(await loadWelcome(file), { ticket: undefined, neighbours: [] })
+  assert.deepEqual(await loadWelcome(file), { ticket: undefined, neighbours: [], aheadMs: 0 })
   const keeper = new WelcomeKeeper({ logger }, { file })
-  keeper.keep({ ticket: Buffer.from('one'), neighbours: [] })
-  keeper.keep({ ticket: Buffer.from('two'), neighbours: [host(1), host(2)] })
+  keeper.keep({ ticket: Buffer.from('one'), neighbours: [], aheadMs: 0 })
+  keeper.keep({ ticket: Buffer.from('two'), neighbours: [host(1), host(2)], aheadMs: -7_200_000 })
   await keeper.stop()
   const kept = await loadWelcome(file)
   assert.equal(Buffer.from(kept.ticket!).toString(), 'two')
   assert.deepEqual(kept.neighbours, [host(1), host(2)])
+  assert.equal(kept.aheadMs, -7_200_000)
   assert.equal((await stat(file)).mode & 0o777, 0o600)
 })
 
@@ -59,10 +60,11 @@ test('a file that was tampered with yields nothing that is no host', async t => 
     '[]',
     'null',
     '{"neighbours":7}',
+    '{"aheadMs":"1"}',
     '{"ticket":5,"neighbours":[1,{"host":"../x"}]}',
   ]) {
     await writeFile(file, text)
-    assert.deepEqual(await loadWelcome(file), { ticket: undefined, neighbours: [] })
+    assert.deepEqual(await loadWelcome(file), { ticket: undefined, neighbours: [], aheadMs: 0 })
   }
   await writeFile(file, JSON.stringify({ neighbours: [{ host: host(1).host, addresses: ['x', '/ok', 3] }] }))
   assert.deepEqual((await loadWelcome(file)).neighbours, [{ ...host(1), addresses: ['/ok'] }])

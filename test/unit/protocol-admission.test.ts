@@ -43,3 +43,61 @@ test('a ticket admits its host until it ends, and is worth nothing changed', asy
   now += 1
   assert.equal(gate.admits('H', ticket), false)
 })
+
+const HOUR_MS = 60 * 60_000
+
+/** A gate on a host whose clock is `aheadMs` ahead of the supernode's, which shows `supernodeNow`. */
+async function makeGate(aheadMs: number) {
+  const key = await generateKeyPair('Ed25519')
+  const issue = createTicketIssuer(key.raw)
+  const time = { supernode: 1_700_000_000_000, monotonic: 5000 }
+  const clock = {
+    now: () => time.supernode + aheadMs,
+    monotonic: () => time.monotonic,
+    after: () => ({ cancel() {} }),
+  }
+  const pass = (ms: number) => {
+    time.supernode += ms
+    time.monotonic += ms
+  }
+  const gate = new TicketGate({ clock }, { supernodeKeys: [key.publicKey.raw] })
+  const welcome = () => {
+    gate.noteWelcome('self', { ticket: issue('self', time.supernode + 24 * HOUR_MS), ticketMs: 24 * HOUR_MS })
+  }
+  return { gate, issue, time, pass, welcome }
+}
+
+test('a host whose clock is 30 hours ahead admits those that the supernode admitted a moment ago, and not for longer than it said', async () => {
+  const { gate, issue, time, pass, welcome } = await makeGate(30 * HOUR_MS)
+  const ticket = issue('child', time.supernode + 24 * HOUR_MS)
+  assert.equal(gate.admits('child', ticket), false)
+  welcome()
+  assert.equal(gate.admits('child', ticket), true)
+  pass(24 * HOUR_MS + CLOCK_SKEW_MS_MAX)
+  assert.equal(gate.admits('child', ticket), true)
+  pass(1)
+  assert.equal(gate.admits('child', ticket), false)
+})
+
+test('a host whose clock is 30 hours behind keeps nobody who was admitted until long ago', async () => {
+  const { gate, issue, time, pass, welcome } = await makeGate(-30 * HOUR_MS)
+  welcome()
+  const ticket = issue('child', time.supernode + 24 * HOUR_MS)
+  assert.equal(gate.admits('child', ticket), true)
+  pass(25 * HOUR_MS)
+  assert.equal(gate.admits('child', ticket), false)
+})
+
+test('what an earlier run knew of the supernode’s clock counts until one is heard of', async () => {
+  const { gate, issue, time } = await makeGate(30 * HOUR_MS)
+  gate.noteKept(-30 * HOUR_MS)
+  assert.equal(gate.admits('child', issue('child', time.supernode + HOUR_MS)), true)
+  assert.equal(gate.admits('child', issue('child', time.supernode - HOUR_MS)), false)
+})
+
+test('a welcome that no configured supernode signed tells nothing of the time', async () => {
+  const { gate, issue, time } = await makeGate(30 * HOUR_MS)
+  const stranger = createTicketIssuer((await generateKeyPair('Ed25519')).raw)
+  gate.noteWelcome('self', { ticket: stranger('self', time.supernode), ticketMs: 0 })
+  assert.equal(gate.admits('child', issue('child', time.supernode + HOUR_MS)), false)
+})
