@@ -11,6 +11,8 @@ export type ScopeKey = string
 
 /** Callers remembered: one for each credential and repository. */
 const SCOPES_MAX = 50_000
+/** Repositories whose scope for callers without credentials is not computed anew. */
+const ANYONES_MAX = 4096
 /** Digests remembered as belonging to a repository, all repositories together. */
 const MEMBERS_MAX = 100_000
 
@@ -28,6 +30,8 @@ export class AccessMemory {
   readonly #clock: Clock
   readonly #init: AccessInit
   readonly #key = randomBytes(32)
+  /** Scopes of callers without credentials, by registry and repository; the oldest first. */
+  readonly #anyones = new Map<string, ScopeKey>()
   /** When the source said yes, by scope; the one accepted longest ago first. */
   readonly #accepted = new Map<ScopeKey, number>()
   /** Until when a no is not asked about again, by scope; the oldest first. */
@@ -41,6 +45,17 @@ export class AccessMemory {
   }
 
   scopeOf(source: SourceRef): ScopeKey {
+    if (source.authorization !== undefined) return this.#hashScope(source)
+    // There is nothing to keep secret of who brings no credential.
+    const name = `${source.registry}/${source.repository}`
+    const known = this.#anyones.get(name)
+    if (known !== undefined) return known
+    const scope = this.#hashScope(source)
+    put(this.#anyones, name, scope, ANYONES_MAX)
+    return scope
+  }
+
+  #hashScope(source: SourceRef): ScopeKey {
     const parts = JSON.stringify([
       canonicalRegistry(source.registry),
       source.repository,

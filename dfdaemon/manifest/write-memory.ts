@@ -31,6 +31,7 @@ export class WriteMemory {
 
   /** When it was last written, in ms since 1970; undefined if not within the last hour. */
   writtenAt(source: SourceRef, reference: string): number | undefined {
+    if (this.#writes.size === 0) return undefined
     const key = keyOf(source, reference)
     const at = this.#writes.get(key)
     if (at === undefined) return undefined

@@ -69,8 +69,12 @@ export async function serveBlob(
       'content-length': span.length,
       ...(spans === undefined ? {} : { 'content-range': contentRange(span, blob.size) }),
     })
-    await sendSpan(blob, span, body, signal)
-    await body.end()
+    if (blob.bytes !== undefined)
+      await body.endWith(blob.bytes.subarray(span.offset, span.offset + span.length))
+    else {
+      await sendSpan(blob, span, body, signal)
+      await body.end()
+    }
     return true
   } finally {
     blob.close()

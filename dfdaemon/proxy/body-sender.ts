@@ -47,6 +47,17 @@ export class BodySender {
     return this.#withinDeadline(done => this.#response.end(() => done()))
   }
 
+  /** Sends all there is and ends the response; settles as `end` does. */
+  async endWith(bytes: Uint8Array): Promise<void> {
+    const response = this.#response
+    this.#bytes += bytes.byteLength
+    if (!response.destroyed) response.end(bytes)
+    // Nothing waits in this process any more; a client that goes away without reading it is nothing to wait for.
+    const isHandedOver = response.writableLength === 0 && !response.destroyed
+    if (!isHandedOver) await this.#withinDeadline(done => response.once('finish', () => done()))
+    this.#init.onSent?.(bytes.byteLength)
+  }
+
   #withinDeadline(send: (done: (error?: Error | null) => void) => void): Promise<void> {
     const response = this.#response
     return new Promise((resolve, reject) => {

@@ -2,6 +2,7 @@
 
 /** The query without all parameters of this name; with its question mark, empty where nothing is left. */
 export function dropParameter(query: string, name: string): string {
+  if (query === '') return ''
   const kept = split(query).filter(part => nameOf(part) !== name)
   return kept.length === 0 ? '' : `?${kept.join('&')}`
 }

@@ -86,19 +86,24 @@ export class RequestDesk {
   /** Answers one request; settles when its answer is sent, or cut. Never rejects. */
   async serve(request: IncomingMessage, response: ServerResponse, face: Face): Promise<void> {
     const gone = new AbortController()
+    const ended = Promise.withResolvers<boolean>()
+    // The answer's bound holds also for a part that overlooks the signal.
+    const abort = (detail: string): void => {
+      const reason = new PantalaError('DEADLINE_PASSED', { detail })
+      gone.abort(reason)
+      ended.reject(reason)
+    }
     const onClose = (): void => {
       // An answer that was sent to its end closes, too, before its sender hears of it.
       // A stream of HTTP/2 that was reset counts as finished, too, but was never ended.
-      if (!response.writableEnded || !response.writableFinished)
-        gone.abort(new PantalaError('DEADLINE_PASSED', { detail: 'the client went away' }))
+      if (!response.writableEnded || !response.writableFinished) abort('the client went away')
     }
     response.once('close', onClose)
     response.setHeader('docker-distribution-api-version', 'registry/2.0')
     this.#running++
     const answerMs = this.#init.answerMs ?? ANSWER_MS
     const deadline = setTimeout(() => {
-      if (!response.headersSent)
-        gone.abort(new PantalaError('DEADLINE_PASSED', { detail: `no answer within ${answerMs} ms` }))
+      if (!response.headersSent) abort(`no answer within ${answerMs} ms`)
     }, answerMs)
     let count: ((result: PullResult) => void) | undefined
     try {
@@ -108,7 +113,8 @@ export class RequestDesk {
       count = this.#counterOf(asked, writes)
       if (writes) clearTimeout(deadline)
       const work = writes ? this.#write({ asked, exchange, request, face }) : this.#read(asked, exchange)
-      const whole = await unlessAborted(work, gone.signal)
+      work.then(ended.resolve, ended.reject)
+      const whole = await ended.promise
       count?.(whole ? 'ok' : 'aborted')
     } catch (error) {
       const result = this.#fail(request, response, error)
@@ -139,11 +145,10 @@ export class RequestDesk {
       throw new PantalaError('PATH_UNKNOWN', { detail: describeUrl(url) })
     const { path, query } = splitUrl(url)
     const method = request.method ?? ''
-    const detail = `${method} ${describeUrl(url)}`
     const asked = readOciPath(path, readNs(query), face)
     if (this.#answers(method, asked)) return asked
     response.setHeader('allow', allowedMethods(asked.target, this.#init.writes))
-    throw new PantalaError('METHOD_UNSUPPORTED', { detail })
+    throw new PantalaError('METHOD_UNSUPPORTED', { detail: `${method} ${describeUrl(url)}` })
   }
 
   #write(write: WriteExchange): Promise<boolean> {
@@ -235,22 +240,12 @@ function splitUrl(url: string): { path: string; query: string } {
 }
 
 function readNs(query: string): string | undefined {
-  return new URLSearchParams(query).get('ns') || undefined
+  return query === '' ? undefined : new URLSearchParams(query).get('ns') || undefined
 }
 
 /** The path alone: what a query holds is nobody's business. */
 function describeUrl(url: string): string {
   return quoteAsked(splitUrl(url).path)
-}
-
-/** The outcome of `work`, or the signal's reason as soon as it aborts: the answer's bound holds also for a part that overlooks the signal. */
-function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const onAbort = (): void => reject(signal.reason)
-    signal.addEventListener('abort', onAbort, { once: true })
-    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort))
-    if (signal.aborted) onAbort()
-  })
 }
 
 function isReading(method: string): boolean {

@@ -26,6 +26,8 @@ export interface OpenBlob {
   readonly size: number
   /** `cache`: complete on this host before the request; `swarm`: a session is running or was started. */
   readonly from: 'cache' | 'swarm'
+  /** All of it, where it is small and in memory; not to be changed. */
+  readonly bytes?: Uint8Array | undefined
   /**
    * Hands on bytes `offset` to `offset + length - 1` in order, while later pieces land. Where the whole blob was opened, its last byte comes
    * only after the whole digest was checked, so that whoever is told of an error must cut the client off, never end cleanly. May be called

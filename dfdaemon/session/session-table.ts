@@ -6,15 +6,15 @@ import { BLOB_BYTES_MAX, type Geometry, geometryFor, pieceAt, pieceCount } from 
 import type { Candidate, Grant } from '../../shared/protocol/messages.ts'
 import type { SourceClient } from '../../shared/source/source-client.ts'
 import { contentOf } from '../../shared/task-key.ts'
-import type { BlobHandle } from '../store/blob-store.ts'
 import { sendBlob } from './blob-sending.ts'
 import { BlobSession } from './blob-session.ts'
 import type { BlobRequest, Blobs, ByteSpan, OpenBlob } from './blobs.ts'
 import type { BufferPool } from './buffer-pool.ts'
 import { reportHeld } from './held-pieces.ts'
+import { LocalBlobs } from './local-blobs.ts'
 import { passThrough } from './pass-through.ts'
 import { piecesOf } from './piece-runs.ts'
-import { type ReadableBlob, waitFor } from './readable-blob.ts'
+import { waitFor } from './readable-blob.ts'
 import type { PieceSpan, Seat } from './reader-seats.ts'
 import type { SessionComponents, SessionInit } from './session-components.ts'
 
@@ -49,10 +49,12 @@ export class SessionTable implements Blobs {
   /** Blobs of running sessions that somebody, here or elsewhere, reads ranges of. */
   readonly #inParts = new Set<Digest>()
   readonly #queue: FairQueue
+  readonly #local: LocalBlobs
   #stopping = false
 
   constructor(components: TableComponents, init: SessionTableInit) {
     this.#c = components
+    this.#local = new LocalBlobs(components)
     this.#init = init
     this.#queue = new FairQueue(components, {
       waitingMax: READERS_WAITING_MAX,
@@ -77,9 +79,7 @@ export class SessionTable implements Blobs {
   ): Promise<OpenBlob> {
     signal.throwIfAborted()
     const { digest } = request
-    // What anyone may have may also be had by who asks under a credential.
-    const cached =
-      (await this.#openComplete(digest, signal)) ?? (await this.#openComplete(contentOf(digest), signal))
+    const cached = await this.#local.open(digest, signal)
     if (cached !== undefined) return cached
     const size = this.#sessions.get(request.digest)?.geometry.size ?? (await this.length(request, signal))
     if (size > BLOB_BYTES_MAX) return this.#openPassThrough(request, size)
@@ -172,17 +172,6 @@ export class SessionTable implements Blobs {
     }
   }
 
-  async #openComplete(digest: Digest, signal: AbortSignal): Promise<OpenBlob | undefined> {
-    if (this.#c.store.stat(digest)?.complete !== true) return undefined
-    const handle = await this.#c.store.open(digest, signal)
-    if (handle === undefined) return undefined
-    if (!handle.stat.complete) {
-      await handle.close()
-      return undefined
-    }
-    return openStored(handle, this.#c.sendPool)
-  }
-
   async #openSession(
     request: BlobRequest,
     size: number,
@@ -201,6 +190,10 @@ export class SessionTable implements Blobs {
     } catch (error) {
       this.#leave(seat)
       throw error
+    }
+    if (session.complete) {
+      const fresh = await this.#local.openFresh(request.digest, session, () => this.#leave(seat))
+      if (fresh !== undefined) return fresh
     }
     return {
       size: session.geometry.size,
@@ -293,27 +286,6 @@ export class SessionTable implements Blobs {
         passThrough(this.#c.source, { source, digest, size, offset, length }, take, signal),
       close: () => {},
     }
-  }
-}
-
-/** Reads a complete blob straight from the store. */
-function openStored(handle: BlobHandle, pool: BufferPool): OpenBlob {
-  const blob: ReadableBlob = {
-    geometry: handle.stat,
-    full: true,
-    complete: true,
-    has: () => true,
-    read: (position, into) => handle.read(position, into),
-    wait: () => () => {},
-  }
-  return {
-    size: handle.stat.size,
-    from: 'cache',
-    send: (offset, length, take, signal) =>
-      sendBlob({ blob, pool }, { offset, length, whole: false }, take, signal),
-    close: () => {
-      handle.close().catch(() => {})
-    },
   }
 }
 

@@ -10,7 +10,7 @@ export interface BlobStat extends Geometry {
   readonly have: Bitfield
   /** True only if the whole digest was checked and the commit reached the disk. */
   readonly complete: boolean
-  /** When it was last opened, in ms since 1970. */
+  /** When it was last opened or touched, in ms since 1970. */
   readonly usedAt: number
 }
 
@@ -25,6 +25,9 @@ export interface BlobStore {
 
   /** What is held, in whole or in part; undefined if nothing. Does not count as use. */
   stat(digest: Digest): BlobStat | undefined
+
+  /** Counts as a use of a complete blob whose bytes the caller has already; false if it is not here, or not complete. */
+  touch(digest: Digest): boolean
 
   /** All that is held, in no order. */
   list(): Iterable<BlobStat>

@@ -89,7 +89,7 @@ export class DiskStore implements BlobStore, StoreSide {
       { signal: this.#stopping.signal },
     )
     this.#strays = new StrayFiles(
-      { disk: this.#disk, logger: this.#logger, adopt: blob => this.#adopt(blob) },
+      { clock: this.#clock, disk: this.#disk, logger, adopt: blob => this.#adopt(blob) },
       { signal: this.#stopping.signal },
     )
   }
@@ -129,6 +129,13 @@ export class DiskStore implements BlobStore, StoreSide {
     return this.#blobs.get(digest)
   }
 
+  touch(digest: Digest): boolean {
+    const blob = this.#blobs.get(digest)
+    if (blob?.complete !== true) return false
+    this.#noteUse(blob)
+    return true
+  }
+
   list(): Iterable<BlobStat> {
     return [...this.#blobs.values()]
   }
@@ -145,7 +152,7 @@ export class DiskStore implements BlobStore, StoreSide {
 
   async open(digest: Digest, signal?: AbortSignal): Promise<BlobHandle | undefined> {
     signal?.throwIfAborted()
-    await this.#settleStray(digest, signal)
+    await this.#strays.settleBriefly(digest, signal)
     const blob = this.#blobs.get(digest)
     if (blob === undefined) return undefined
     blob.handles++
@@ -163,7 +170,7 @@ export class DiskStore implements BlobStore, StoreSide {
   ): Promise<BlobHandle> {
     signal?.throwIfAborted()
     checkGeometry(geometry)
-    await this.#settleStray(digest, signal)
+    await this.#strays.settleBriefly(digest, signal)
     for (;;) {
       const freeBytes = await guardDisk(() => this.#disk.freeBytes(this.#init.dataDir))
       signal?.throwIfAborted()
@@ -186,7 +193,7 @@ export class DiskStore implements BlobStore, StoreSide {
   }
 
   async delete(digest: Digest): Promise<boolean> {
-    await this.#settleStray(digest)
+    await this.#strays.settleBriefly(digest, undefined)
     const blob = this.#blobs.get(digest)
     if (blob === undefined) return false
     await this.#forget(blob)
@@ -380,11 +387,6 @@ export class DiskStore implements BlobStore, StoreSide {
     this.#blobs.set(blob.digest, blob)
     for (const piece of blob.have.pieces()) this.#watchers.tellPiece(blob.digest, piece)
     blob.hashes = undefined
-  }
-
-  async #settleStray(digest: Digest, signal?: AbortSignal): Promise<void> {
-    const settled = this.#strays.settle(digest)
-    if (settled !== undefined) await waitBriefly(settled, { clock: this.#clock, signal })
   }
 
   #checkRunning(): void {

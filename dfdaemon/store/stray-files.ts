@@ -1,11 +1,14 @@
 // Files in the place of complete blobs that no record vouches for (a lost index, a crash): each is read whole before it counts.
+import type { Clock } from '../../shared/clock.ts'
 import type { Digest } from '../../shared/digest.ts'
 import type { Logger } from '../../shared/logger.ts'
 import type { Disk } from './disk.ts'
 import { readStray, type StrayFile } from './recovery.ts'
 import type { StoredBlob } from './stored-blob.ts'
+import { waitBriefly } from './wait-briefly.ts'
 
 export interface StrayComponents {
+  readonly clock: Clock
   readonly disk: Disk
   readonly logger: Logger
   /** Takes a blob whose bytes are right into the store. */
@@ -33,6 +36,12 @@ export class StrayFiles {
     if (stray === undefined) return undefined
     stray.check ??= this.#check(digest, stray.file).finally(() => this.#files.delete(digest))
     return stray.check
+  }
+
+  /** As `settle`, without waiting longer than the signal lasts. @throws the signal's reason */
+  async settleBriefly(digest: Digest, signal: AbortSignal | undefined): Promise<void> {
+    const settled = this.settle(digest)
+    if (settled !== undefined) await waitBriefly(settled, { clock: this.#c.clock, signal })
   }
 
   /** Checks all, one after another. Returns how many were right. */

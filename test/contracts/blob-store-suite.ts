@@ -288,6 +288,18 @@ export function blobStoreSuite(name: string, openStore: (init: SuiteInit) => Pro
 
     roomScenarios(scenario)
 
+    scenario('a touch is a use of a complete blob, and of no other', async store => {
+      assert.equal(store.touch(one.digest), false)
+      const handle = await store.create(two.digest, two.geometry)
+      await writePieces(handle, two, [0])
+      await handle.close()
+      assert.equal(store.touch(two.digest), false)
+      await storeBlob(store, one)
+      const before = store.stat(one.digest)!.usedAt
+      assert.equal(store.touch(one.digest), true)
+      assert.ok(store.stat(one.digest)!.usedAt > before)
+    })
+
     scenario('usedAt is the time of the last opening and only rises', async store => {
       const before = Date.now()
       await storeBlob(store, one)

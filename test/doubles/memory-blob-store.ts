@@ -78,6 +78,13 @@ export class MemoryBlobStore implements BlobStore {
     return this.#blobs.get(digest)
   }
 
+  touch(digest: Digest): boolean {
+    const blob = this.#blobs.get(digest)
+    if (blob?.complete !== true) return false
+    this.#noteUse(blob)
+    return true
+  }
+
   list(): Iterable<BlobStat> {
     return [...this.#blobs.values()]
   }
@@ -137,9 +144,13 @@ export class MemoryBlobStore implements BlobStore {
     }
   }
 
-  #hold(blob: MemoryBlob, writer: boolean): BlobHandle {
+  #noteUse(blob: MemoryBlob): void {
     this.#lastUse = Math.max(this.#lastUse + 1, this.#now())
     blob.usedAt = this.#lastUse
+  }
+
+  #hold(blob: MemoryBlob, writer: boolean): BlobHandle {
+    this.#noteUse(blob)
     blob.handles++
     if (writer) blob.writers++
     return new MemoryHandle(blob, {

@@ -4,6 +4,8 @@ import { type Digest, digestOf } from '../../shared/digest.ts'
 import { PantalaError } from '../../shared/errors.ts'
 
 const CHUNK_BYTES = 256 * 1024
+/** Blobs up to this many bytes are offered as they are in memory. */
+const SMALL_BYTES = 64 * 1024
 
 export class MemoryBlobs implements Blobs {
   readonly #blobs = new Map<Digest, Buffer>()
@@ -48,10 +50,15 @@ export class MemoryBlobs implements Blobs {
     return {
       size: bytes.byteLength,
       from: 'cache',
+      bytes: this.#isWell && bytes.byteLength <= SMALL_BYTES ? bytes : undefined,
       send: (offset, length, take, sendSignal) =>
         this.#send(bytes.subarray(offset, offset + length), take, sendSignal),
       close,
     }
+  }
+
+  get #isWell(): boolean {
+    return this.failAfterBytes === Number.POSITIVE_INFINITY && this.endAfterBytes === this.failAfterBytes
   }
 
   async length(request: BlobRequest): Promise<number> {

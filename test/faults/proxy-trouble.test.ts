@@ -148,6 +148,20 @@ test('a client that takes nothing is cut', async () => {
   socket.destroy()
 })
 
+test('small blobs asked for over one connection that nobody reads from: what the system does not take is cut', async t => {
+  const own = await startProxy({ requestsMax: 1000, stalledSendMs: 300 })
+  t.after(() => own.proxy.stop(0))
+  const digest = own.blobs.add(randomBytes(60_000))
+  const socket = connect(Number(new URL(own.proxy.url).port), '127.0.0.1')
+  socket.on('error', () => {})
+  socket.pause()
+  socket.write(`GET /v2/team/app/blobs/${digest} HTTP/1.1\r\nHost: x\r\n\r\n`.repeat(300))
+  await until(() => own.results.length === 300)
+  assert.deepEqual([...new Set(own.results)], ['ok', 'aborted'])
+  assert.deepEqual([own.blobs.held, own.desk.running], [0, 0])
+  socket.destroy()
+})
+
 test('requests past the bound are 503 at once, and those within it are served', async () => {
   const digest = stage.blobs.add(randomBytes(100))
   let release = () => {}

@@ -1,0 +1,122 @@
+// Blobs that are complete on this host, opened without a session: small ones from memory, the others straight from the store.
+import type { Logger } from '../../shared/logger.ts'
+import { contentOf, type TaskKey } from '../../shared/task-key.ts'
+import type { BlobHandle, BlobStore } from '../store/blob-store.ts'
+import { sendBlob } from './blob-sending.ts'
+import type { OpenBlob } from './blobs.ts'
+import type { BufferPool } from './buffer-pool.ts'
+import type { ReadableBlob } from './readable-blob.ts'
+import { KEPT_BLOB_BYTES_MAX, SmallBlobs } from './small-blobs.ts'
+
+export interface LocalBlobsComponents {
+  readonly store: BlobStore
+  readonly sendPool: BufferPool
+  readonly logger: Logger
+}
+
+export class LocalBlobs {
+  readonly #c: LocalBlobsComponents
+  readonly #small = new SmallBlobs()
+
+  constructor(components: LocalBlobsComponents) {
+    this.#c = components
+  }
+
+  /** Undefined if it is not complete here. @throws PantalaError STORE_FAILED, or the signal's reason */
+  async open(key: TaskKey, signal: AbortSignal): Promise<OpenBlob | undefined> {
+    const content = contentOf(key)
+    // What anyone may have may also be had by who asks under a credential.
+    const keys = content === key ? [key] : [key, content]
+    return this.#openKept(keys) ?? (await this.#openStored(keys, signal))
+  }
+
+  /** A small blob that just proved right and is read for the first time: it is kept for the next. Undefined if it is not small, or cannot be read. */
+  async openFresh(
+    key: TaskKey,
+    blob: Pick<ReadableBlob, 'geometry' | 'read'>,
+    close: () => void,
+  ): Promise<OpenBlob | undefined> {
+    const { size } = blob.geometry
+    if (size > KEPT_BLOB_BYTES_MAX) return undefined
+    const bytes = Buffer.allocUnsafeSlow(size)
+    try {
+      await blob.read(0, bytes)
+    } catch {
+      // Whoever sends it will meet the same.
+      return undefined
+    }
+    return this.#small.keep(key, bytes) ? openBytes(bytes, 'swarm', close) : undefined
+  }
+
+  /** From memory, while the store has it too. */
+  #openKept(keys: readonly TaskKey[]): OpenBlob | undefined {
+    for (const key of keys) {
+      const bytes = this.#small.get(key)
+      if (bytes === undefined) continue
+      if (this.#c.store.touch(key)) return openBytes(bytes, 'cache', () => {})
+      this.#small.forget(key)
+    }
+    return undefined
+  }
+
+  async #openStored(keys: readonly TaskKey[], signal: AbortSignal): Promise<OpenBlob | undefined> {
+    const { store, sendPool } = this.#c
+    for (const key of keys) {
+      if (store.stat(key)?.complete !== true) continue
+      const handle = await store.open(key, signal)
+      if (handle === undefined) continue
+      if (!handle.stat.complete) await handle.close()
+      else if (handle.stat.size > KEPT_BLOB_BYTES_MAX) return openStored(handle, sendPool)
+      else {
+        const bytes = await this.#readSmall(key, handle)
+        if (bytes !== undefined) return openBytes(bytes, 'cache', () => {})
+      }
+    }
+    return undefined
+  }
+
+  /** All of a complete blob, kept from here on. Undefined if the disk has spoilt it: then it is not complete any more. */
+  async #readSmall(key: TaskKey, handle: BlobHandle): Promise<Buffer | undefined> {
+    try {
+      const bytes = Buffer.allocUnsafeSlow(handle.stat.size)
+      await handle.read(0, bytes)
+      if (this.#small.keep(key, bytes)) return bytes
+      this.#c.logger.warn({ digest: key }, 'a stored blob is not what it was: it is fetched again')
+      for (const piece of [...handle.stat.have.pieces()]) await handle.dropPiece(piece)
+      return undefined
+    } finally {
+      await handle.close()
+    }
+  }
+}
+
+function openBytes(bytes: Buffer, from: OpenBlob['from'], close: () => void): OpenBlob {
+  return {
+    size: bytes.byteLength,
+    from,
+    bytes,
+    send: (offset, length, take) => take(bytes.subarray(offset, offset + length)),
+    close,
+  }
+}
+
+/** Reads a complete blob straight from the store. */
+function openStored(handle: BlobHandle, pool: BufferPool): OpenBlob {
+  const blob: ReadableBlob = {
+    geometry: handle.stat,
+    full: true,
+    complete: true,
+    has: () => true,
+    read: (position, into) => handle.read(position, into),
+    wait: () => () => {},
+  }
+  return {
+    size: handle.stat.size,
+    from: 'cache',
+    send: (offset, length, take, signal) =>
+      sendBlob({ blob, pool }, { offset, length, whole: false }, take, signal),
+    close: () => {
+      handle.close().catch(() => {})
+    },
+  }
+}
