@@ -48,8 +48,8 @@ export class NginxServer {
 
 export function nginxConfig(directory: string, root: string, port: number): string {
   return `daemon off; worker_processes 1; pid ${directory}/pid; user root;
-events {}
-http { access_log off; sendfile on; root ${root}; client_body_temp_path ${directory}/body;
+events { worker_connections 4096; }
+http { access_log off; sendfile on; keepalive_requests 1000000; root ${root}; client_body_temp_path ${directory}/body;
   proxy_temp_path ${directory}/proxy; fastcgi_temp_path ${directory}/fastcgi; uwsgi_temp_path ${directory}/uwsgi; scgi_temp_path ${directory}/scgi;
   server { listen 127.0.0.1:${port}; } }
 `

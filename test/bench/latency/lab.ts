@@ -3,7 +3,8 @@ import { execFile } from 'node:child_process'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { LocalCluster, plainHttpUpstreams } from '../../../cli/demo/cluster.ts'
+import { type ClusterHost, LocalCluster, plainHttpUpstreams } from '../../../cli/demo/cluster.ts'
+import { ServiceProcess } from '../../../cli/demo/processes.ts'
 import { DockerRegistry } from '../../harness/docker-registry.ts'
 import { findCommand } from '../../harness/packages.ts'
 import { makeNoise } from '../../harness/small-image.ts'
@@ -19,7 +20,11 @@ import { type ReadFigures, readAll, timeFirstByte } from './read-all.ts'
 export type Place = 'direct' | 'cold' | 'peer-warm' | 'local-warm'
 const places: readonly Place[] = ['direct', 'cold', 'peer-warm', 'local-warm']
 
+/** Servers of one KiB from memory or page cache, for scale. */
+export type Baseline = 'nginx' | 'bare node:http'
+
 export interface LatencyFigures {
+  readonly baselines: Readonly<Record<Baseline, readonly ReadFigures[]>>
   readonly blob: Readonly<Record<Place, readonly ReadFigures[]>>
   readonly manifest: Readonly<Record<Place, readonly ReadFigures[]>>
   readonly firstByteMs: Readonly<Record<Place, number>>
@@ -33,6 +38,8 @@ export interface LatencyFigures {
 }
 
 const MiB = 2 ** 20
+/** What a server has at hand is read so many times, since it is over so soon. */
+const WARM_PASSES = 20
 
 export const latencyLab: Lab<LatencyFigures> = {
   name: 'latency',
@@ -64,12 +71,12 @@ export const latencyLab: Lab<LatencyFigures> = {
     try {
       await registry.start()
       await cluster.start(AbortSignal.timeout(120_000))
-      const [first, second] = cluster.hosts.map(host => host.proxyUrl) as [string, string]
-      const bench = new LatencyBench(registry.url, first, second, say)
+      const bench = new LatencyBench(registry.url, cluster.hosts, say)
       const readers = wish['readers']!.split(',').map(Number)
       const reads = wish['reads']!.split(',').map(Number)
       const repetitions = Number(wish['repetitions'])
       return {
+        baselines: await bench.readBaselines(readers, reads),
         blob: await bench.readSmall('1 KiB blobs', readers, reads, (pusher, name, count) =>
           pusher.pushBlobs(name, count, 1024),
         ),
@@ -100,14 +107,16 @@ export const latencyLab: Lab<LatencyFigures> = {
 class LatencyBench {
   readonly #registryUrl: string
   readonly #first: string
+  readonly #firstPid: number | undefined
   readonly #second: string
   readonly #say: (text: string) => void
   readonly #pusher: ManyPusher
 
-  constructor(registryUrl: string, first: string, second: string, say: (text: string) => void) {
+  constructor(registryUrl: string, hosts: readonly ClusterHost[], say: (text: string) => void) {
     this.#registryUrl = registryUrl
-    this.#first = first
-    this.#second = second
+    this.#first = hosts[0]!.proxyUrl
+    this.#firstPid = hosts[0]!.process.pid
+    this.#second = hosts[1]!.proxyUrl
     this.#say = say
     this.#pusher = new ManyPusher(registryUrl)
   }
@@ -129,9 +138,47 @@ class LatencyBench {
       figures.direct.push(await readAll(this.#registryUrl, paths, count))
       figures.cold.push(await readAll(this.#first, paths, count))
       figures['peer-warm'].push(await readAll(this.#second, paths, count))
-      figures['local-warm'].push(await readAll(this.#first, paths, count))
+      const init = { passes: WARM_PASSES, pid: this.#firstPid }
+      figures['local-warm'].push(await readAll(this.#first, paths, count, init))
     }
     return figures
+  }
+
+  /** The same readers at nginx with one worker, and at a server on Node that does nothing but answer. */
+  async readBaselines(
+    readers: readonly number[],
+    reads: readonly number[],
+  ): Promise<LatencyFigures['baselines']> {
+    this.#say('baselines')
+    const directory = await mkdtemp(join(tmpdir(), 'pantala-latency-'))
+    const nginx = new NginxServer()
+    let port: string | undefined
+    const bare = new ServiceProcess({
+      name: 'bare server',
+      command: process.execPath,
+      args: [join(import.meta.dirname, 'bare-server.ts')],
+      onLine: line => {
+        port ??= /^port (\d+)$/.exec(line)?.[1]
+      },
+    })
+    const figures: Record<Baseline, ReadFigures[]> = { nginx: [], 'bare node:http': [] }
+    try {
+      await writeFile(join(directory, 'blob'), makeNoise('baseline', 1024))
+      await nginx.start(directory)
+      bare.start()
+      await bare.waitUntil(async () => port !== undefined, { deadlineMs: 10_000 })
+      for (const [index, count] of readers.entries()) {
+        const paths = Array.from({ length: reads[index]! }, () => '/blob')
+        const init = { passes: WARM_PASSES }
+        figures.nginx.push(await readAll(nginx.url, paths, count, init))
+        const own = { ...init, pid: bare.pid }
+        figures['bare node:http'].push(await readAll(`http://127.0.0.1:${port}`, paths, count, own))
+      }
+      return figures
+    } finally {
+      await Promise.all([nginx.stop(), bare.stop(3_000)])
+      await rm(directory, { recursive: true, force: true })
+    }
   }
 
   async timeFirstBytes(bytes: number, repetitions: number): Promise<Record<Place, number>> {
@@ -204,17 +251,19 @@ function render(figures: LatencyFigures): string {
   const { local, firstByteMs } = figures
   return `Two hosts, a supernode with its seed, docker-registry and the reader on one machine without limits; services from the bundle. Each read of a kind is of another blob or
 manifest. **Direct**: docker-registry without Pantala. **Cold**: nobody in the cluster has it. **Peer-warm**: another host read it before. **Local-warm**: this host did.
-Readers keep their connections; a read is timed from its request to its last byte, client's part included (one Node process). After a 503 a reader asks again 20 ms later; its time goes on.
+Readers keep their connections; a read is timed from its request to its last byte, client's part included (one Node process, that speaks just enough HTTP). After a 503 a reader asks
+again 20 ms later; its time goes on. Local-warm reads go over the list ${WARM_PASSES} times. CPU is the time of a processor for one read, of the client and, where shown, of the server.
+**nginx** (one worker) and a **bare node:http** server that always answers the same KiB show what the readers and the machine take at best.
 
 ## A blob of 1 KiB
 
-${renderReads(figures.blob)}
+${renderReads([...rowsOf(figures.blob), ...baselineRows(figures)])}
 
 ![p50 of a 1 KiB blob](latency-p50.svg)
 
 ## A manifest, by digest
 
-${renderReads(figures.manifest)}
+${renderReads(rowsOf(figures.manifest))}
 
 ## First byte of ${figures.firstByteMiB} MiB
 
@@ -232,16 +281,28 @@ ${renderReads(figures.manifest)}
 `
 }
 
-function renderReads(reads: Readonly<Record<Place, readonly ReadFigures[]>>): string {
-  const rows = places.flatMap(place =>
-    reads[place].map(
-      read =>
-        `| ${place} | ${read.readers} | ${read.p50Ms.toFixed(2)} ms | ${read.p99Ms.toFixed(2)} ms | ${read.maxMs.toFixed(1)} ms | ${Math.round(read.readsPerSecond)} | ${read.refused} |`,
-    ),
-  )
+type Row = readonly [where: string, read: ReadFigures]
+
+function rowsOf(reads: Readonly<Record<Place, readonly ReadFigures[]>>): Row[] {
+  return places.flatMap(place => reads[place].map(read => [place, read] as const))
+}
+
+function baselineRows({ baselines }: LatencyFigures): Row[] {
+  return Object.entries(baselines).flatMap(([name, reads]) => reads.map(read => [name, read] as const))
+}
+
+function renderReads(rows: readonly Row[]): string {
+  const lines = rows.map(([where, read]) => {
+    const times = [read.p50Ms.toFixed(2), read.p99Ms.toFixed(2), read.maxMs.toFixed(1)]
+    const micros = [read.clientMicros, read.serverMicros].map(each =>
+      each === undefined ? '' : `${Math.round(each)} µs`,
+    )
+    const cells = [where, read.readers, ...times.map(time => `${time} ms`), Math.round(read.readsPerSecond)]
+    return `| ${[...cells, read.refused, ...micros].join(' | ')} |`
+  })
   return [
-    '| where | readers | p50 | p99 | max | reads/s | answers 503 |',
-    '|---|---|---|---|---|---|---|',
-    ...rows,
+    '| where | readers | p50 | p99 | max | reads/s | answers 503 | CPU, client | CPU, server |',
+    '|---|---|---|---|---|---|---|---|---|',
+    ...lines,
   ].join('\n')
 }

@@ -1,6 +1,7 @@
 // Reads a list of URLs with a number of readers at once over kept-alive connections, and times each from request to last byte.
-import { Pool } from 'undici'
 import { LogHistogram } from '../log-histogram.ts'
+import { readCpuSeconds } from '../measure.ts'
+import { LeanConnection, leanRequest } from './lean-connection.ts'
 
 export interface ReadFigures {
   readonly readers: number
@@ -11,6 +12,17 @@ export interface ReadFigures {
   readonly readsPerSecond: number
   /** Answers 503, after which the reader asked again; the time of the read goes on. */
   readonly refused: number
+  /** Processor time of this process for one read, in µs. */
+  readonly clientMicros: number
+  /** And of the server, where its process was named. */
+  readonly serverMicros: number | undefined
+}
+
+export interface ReadInit {
+  /** How often each is read; once unless given. */
+  readonly passes?: number
+  /** Process whose time is measured. */
+  readonly pid?: number | undefined
 }
 
 /** Pause after a 503, in ms. */
@@ -23,48 +35,52 @@ export async function readAll(
   origin: string,
   paths: readonly string[],
   readers: number,
+  { passes = 1, pid }: ReadInit = {},
 ): Promise<ReadFigures> {
-  const pool = new Pool(origin, { connections: readers, headersTimeout: 60_000, bodyTimeout: 60_000 })
   const times = new LogHistogram()
+  const requests = paths.map(path => leanRequest(origin, path, manifestTypes))
+  const reads = paths.length * passes
   let next = 0
   let refused = 0
-  const read = async () => {
-    for (let path = paths[next++]; path !== undefined; path = paths[next++]) {
+  const read = async (connection: LeanConnection) => {
+    for (let turn = next++; turn < reads; turn = next++) {
+      const request = requests[turn % requests.length]!
       const startedAt = performance.now()
-      const headers = { accept: manifestTypes }
-      let { statusCode, body } = await pool.request({ method: 'GET', path, headers })
-      let text = await body.text()
-      while (statusCode === 503) {
+      let answer = await connection.ask(request)
+      while (answer.status === 503) {
         refused++
         await new Promise(resolve => setTimeout(resolve, AGAIN_MS))
-        ;({ statusCode, body } = await pool.request({ method: 'GET', path, headers }))
-        text = await body.text()
+        answer = await connection.ask(request)
       }
-      if (statusCode !== 200) throw new Error(`${origin}${path} was answered with ${statusCode}: ${text}`)
+      if (answer.status !== 200)
+        throw new Error(
+          `${origin}${paths[turn % paths.length]} was answered with ${answer.status}: ${answer.body}`,
+        )
       times.record(performance.now() - startedAt)
     }
   }
+  // Connections are made before the clock runs: what is measured is reads.
+  const connections = await Promise.all(Array.from({ length: readers }, () => LeanConnection.open(origin)))
   try {
-    // Connections are made before the clock runs: what is measured is reads.
-    await Promise.all(
-      Array.from({ length: readers }, async () =>
-        (await pool.request({ method: 'GET', path: '/v2/' })).body.dump(),
-      ),
-    )
+    const ownBefore = process.cpuUsage()
+    const serverBefore = pid === undefined ? 0 : readCpuSeconds(pid)
     const startedAt = performance.now()
-    await Promise.all(Array.from({ length: readers }, read))
+    await Promise.all(connections.map(read))
     const seconds = (performance.now() - startedAt) / 1000
+    const own = process.cpuUsage(ownBefore)
     return {
       readers,
-      reads: paths.length,
+      reads,
       p50Ms: times.quantile(0.5),
       p99Ms: times.quantile(0.99),
       maxMs: times.max,
-      readsPerSecond: paths.length / seconds,
+      readsPerSecond: reads / seconds,
       refused,
+      clientMicros: (own.user + own.system) / reads,
+      serverMicros: pid === undefined ? undefined : ((readCpuSeconds(pid) - serverBefore) / reads) * 1e6,
     }
   } finally {
-    await pool.destroy()
+    for (const connection of connections) connection.close()
   }
 }
 
