@@ -43,6 +43,11 @@ export class DfdaemonMetrics {
     labelNames: ['reason'],
     registers: [this.registry],
   })
+  readonly #refetched = new Counter({
+    name: 'pantala_dfdaemon_blobs_refetched_total',
+    help: 'Blobs fetched anew while somebody read them, because their bytes were not what the digest says.',
+    registers: [this.registry],
+  })
   readonly #manifestStale = new Counter({
     name: 'pantala_dfdaemon_manifest_stale_total',
     help: 'Tags served from the cache because the source was away.',
@@ -126,6 +131,10 @@ export class DfdaemonMetrics {
 
   countPieceRejected(reason: string): void {
     this.#pieceRejected.inc({ reason })
+  }
+
+  countRefetched(): void {
+    this.#refetched.inc()
   }
 
   countManifestStale(): void {

@@ -44,7 +44,7 @@ export class Coverage {
   }
 
   announce(task: Task, decision: GrantDecision, detail?: string): void {
-    if (decision.kind === 'fail') this.#fail(task, decision.code, detail ?? decision.detail)
+    if (decision.kind === 'fail') this.fail(task, decision.code, detail ?? decision.detail)
     else for (const choice of decision.grants) this.#send(task, choice)
   }
 
@@ -64,10 +64,11 @@ export class Coverage {
     }
   }
 
-  #enter(task: Task, { host, source, runs, urgent }: GrantChoice, now: number): void {
+  #enter(task: Task, { host, source, runs, urgent, isLastResort }: GrantChoice, now: number): void {
     const { apply, pushes } = this.#components
     const { digest } = task
-    apply({ type: 'granted', host: host.id, digest, source, runs, ...(urgent ? { urgent } : {}), at: now })
+    const kind = { ...(urgent ? { urgent } : {}), ...(isLastResort ? { isLastResort } : {}) }
+    apply({ type: 'granted', host: host.id, digest, source, runs, ...kind, at: now })
     pushes.markFresh(task)
   }
 
@@ -77,7 +78,8 @@ export class Coverage {
     this.#components.outbox.send(host.id, urgent ? { ...grant, urgent } : grant)
   }
 
-  #fail(task: Task, code: string, detail: string): void {
+  /** Says so to all who want the task, which they then do not any more. */
+  fail(task: Task, code: string, detail: string): void {
     const { apply, outbox } = this.#components
     const { digest } = task
     const hosts = [...task.wanting].map(peer => peer.host.id)

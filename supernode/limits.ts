@@ -4,8 +4,8 @@
 export const LOST_GRACE_MS = 500
 /** How long a grantee may go without landing a piece, in ms. */
 export const GRANT_STALL_MS = 20_000
-/** Times that a task's hashes may be withdrawn while it is remembered. */
-export const RESETS_MAX = 3
+/** Times that a task's hashes may be withdrawn and the blob fetched anew while somebody wants it; after that it fails for all who do. */
+export const RESETS_MAX = 2
 /** Tasks known at a time, and of them those that one host may pull or hold in part, and hold whole. */
 export const TASKS_MAX = 200_000
 export const HOST_PEERS_MAX = 4096

@@ -16,7 +16,8 @@ import type {
 } from '../shared/protocol/messages.ts'
 import { Coverage } from './coverage.ts'
 import { judgeGrantFailure } from './grant-failure.ts'
-import { HOST_HELD_MAX, HOST_PEERS_MAX, LOST_GRACE_MS, RESETS_MAX, TASKS_MAX } from './limits.ts'
+import { HOST_HELD_MAX, HOST_PEERS_MAX, LOST_GRACE_MS, TASKS_MAX } from './limits.ts'
+import { Mismatches } from './mismatches.ts'
 import type { EventSink, Outbox } from './outbox.ts'
 import { ParentOffers, parentsWished } from './parent-offers.ts'
 import { Pushes } from './pushes.ts'
@@ -26,7 +27,6 @@ import type { ClusterState } from './state/cluster-state.ts'
 import type { StateEvent } from './state/events.ts'
 import type { Host } from './state/host.ts'
 import type { Peer } from './state/peer.ts'
-import type { Task } from './state/task.ts'
 import { Sweeper } from './sweeper.ts'
 
 export interface SchedulerInit {
@@ -66,6 +66,7 @@ export class Scheduler {
   readonly #coverage: Coverage
   readonly #offers: ParentOffers
   readonly #sweeper: Sweeper
+  readonly #mismatches: Mismatches
 
   constructor(
     components: {
@@ -87,6 +88,7 @@ export class Scheduler {
     this.#coverage = new Coverage({ ...components, apply, pushes: this.#pushes }, init)
     this.#offers = new ParentOffers({ ...components, apply })
     const { state } = components
+    this.#mismatches = new Mismatches({ ...components, apply, coverage: this.#coverage })
     this.#sweeper = new Sweeper({ state, apply, coverage: this.#coverage, offers: this.#offers }, init)
   }
 
@@ -162,7 +164,7 @@ export class Scheduler {
         this.#takeGrantFailure(host, message, now)
         return
       case 'digest-mismatch':
-        this.#takeMismatch(host, message.digest, now)
+        if (this.#mismatches.take(host, message.digest, now)) this.counts.resets++
         return
       case 'heartbeat':
         this.#apply({
@@ -373,18 +375,5 @@ export class Scheduler {
       ...judgeGrantFailure(message, task.grants.get(host.id)?.source),
     })
     this.#coverage.cover(task, now, message.detail)
-  }
-
-  #takeMismatch(host: Host, digest: Task['digest'], now: number): void {
-    const task = this.#state.tasks.get(digest)
-    if (task === undefined || !task.peers.has(host.id)) return
-    this.#apply({ type: 'mismatch-reported', host: host.id, digest, at: now })
-    const credible = task.hashedBy.has(host.id) || task.mismatchReporters.size >= 2
-    if (!credible || task.resets >= RESETS_MAX || task.hashed.count === 0) return
-    this.counts.resets++
-    const wanting = [...task.wanting].map(peer => peer.host.id)
-    this.#apply({ type: 'task-reset', digest, reporter: host.id })
-    this.#outbox.broadcast(wanting, { type: 'task-reset', digest })
-    this.#coverage.cover(task, now)
   }
 }

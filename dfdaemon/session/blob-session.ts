@@ -15,6 +15,7 @@ import type {
 } from '../../shared/protocol/messages.ts'
 import type { BlobHandle } from '../store/blob-store.ts'
 import { heldBits, reportUntold } from './held-pieces.ts'
+import { WholeRoom } from './kept-room.ts'
 import { PieceGathering } from './piece-gathering.ts'
 import { PieceLanding, type PieceOrigin } from './piece-landing.ts'
 import { missingOf } from './piece-runs.ts'
@@ -26,6 +27,7 @@ import { type Awaited, SessionWaiters } from './session-waiters.ts'
 import type { SourceReason } from './source-runs.ts'
 import { StallWatch } from './stall-watch.ts'
 import { TaskRegistration } from './task-registration.ts'
+import { WrongBlob } from './wrong-blob.ts'
 
 export class BlobSession implements ReadableBlob {
   readonly digest: Digest
@@ -46,8 +48,9 @@ export class BlobSession implements ReadableBlob {
   #verified = false
   #outcome: Finish['outcome'] | undefined
   #started: Promise<void> | undefined
-  /** Holds the room for a reader of the whole, where it was not kept from the start. */
-  #keptRoom: Promise<BlobHandle> | undefined
+  /** The bytes did not make the digest. */
+  #wrong: WrongBlob | undefined
+  readonly #room: WholeRoom
 
   constructor(components: SessionComponents, init: SessionInit) {
     this.#c = components
@@ -55,6 +58,7 @@ export class BlobSession implements ReadableBlob {
     this.digest = init.digest
     this.geometry = init.geometry
     this.#source = init.source
+    this.#room = new WholeRoom(components)
     this.#logger = components.logger.child({ digest: init.digest })
     this.#readers = new SessionReaders(components, {
       ...init,
@@ -79,7 +83,9 @@ export class BlobSession implements ReadableBlob {
       },
       from: () => this.#source,
       readers: this.#readers,
-      land: (piece, bytes, hash, origin) => this.#land(piece, bytes, hash, origin),
+      land: async (...landed) => {
+        if (this.#outcome === undefined) await this.#landing!.land(...landed)
+      },
       onSourceFailed: (runs, reason, error) => this.#sourceFailed(runs, reason, error),
       onSourceIdle: () => this.#readers.restartLinger(),
       onDropped: () => {
@@ -94,15 +100,10 @@ export class BlobSession implements ReadableBlob {
         isAlone: () => this.#registration.alone,
         onTick: () => this.#gathering.onTick(),
         onQuiet: () => components.scheduler.expectSign(this.digest),
-        onStall: () => {
-          if (this.#registration.alone) this.#gathering.setAlone(true)
-          this.#gathering.onStall()
-        },
+        onStall: () => this.#gathering.onStall(this.#registration.alone),
       },
     )
   }
-
-  // ---- what readers see ----
 
   get complete(): boolean {
     return this.#verified
@@ -121,6 +122,11 @@ export class BlobSession implements ReadableBlob {
     return this.#gathering.trust.isSure(piece) && (this.#handle?.stat.have.has(piece) ?? false)
   }
 
+  /** The hash of a piece that is held, or was until the blob turned out wrong. */
+  hashOf(piece: number): Uint8Array | undefined {
+    return this.#wrong?.hashOf(piece) ?? this.#handle?.pieceHash(piece)
+  }
+
   /** True if others may take this host's word on the piece's hash. */
   vouchesFor(piece: number): boolean {
     return this.#verified || this.#gathering.trust.vouchesFor(piece)
@@ -132,9 +138,8 @@ export class BlobSession implements ReadableBlob {
   }
 
   read(position: number, into: Uint8Array): Promise<void> {
-    if (this.#handle === undefined)
-      return Promise.reject(new PantalaError('STORE_FAILED', { detail: 'blob is not open' }))
-    return this.#handle.read(position, into)
+    if (this.#handle !== undefined) return this.#handle.read(position, into)
+    return Promise.reject(this.#wrong?.error ?? new PantalaError('STORE_FAILED', { detail: 'not open' }))
   }
 
   wait(what: Awaited, wake: () => void, fail: (error: Error) => void): () => void {
@@ -144,6 +149,12 @@ export class BlobSession implements ReadableBlob {
   /** Takes a seat as a reader of the whole, or of `spans` in the order in which they are read; the session goes on at least as long as somebody has one. */
   join(spans?: readonly PieceSpan[]): Seat {
     return this.#readers.join(spans)
+  }
+
+  /** Begins without a reader, who will soon come. */
+  startAhead(): void {
+    this.#readers.restartLinger()
+    this.ensureRegistered().catch(() => {})
   }
 
   /** Ends a session that nobody reads from and that fetches nothing it was granted, to make room for another; false if it goes on. */
@@ -186,17 +197,20 @@ export class BlobSession implements ReadableBlob {
             this.#logger.warn({ err: error.message }, 'going on without the supernode')
             if (this.#handle !== undefined) this.#gathering.setAlone(true)
           },
-          onFailed: error => this.#end('failed', error),
-          onReset: () =>
-            void this.#startOver(new PantalaError('SOURCE_DIGEST_MISMATCH', { detail: 'task reset' })),
+          onFailed: error => {
+            if (error.code === 'SOURCE_DIGEST_MISMATCH') this.#giveUpWrong(error.message, false)
+            else this.#end('failed', error)
+          },
+          onReset: () => {
+            // Where nothing is known yet, as just after a registration, nothing is withdrawn.
+            if (this.hasAny || this.#gathering.hashes.known.count > 0) this.#giveUpWrong('task reset')
+          },
         },
       },
     )
   }
 
-  // ---- life ----
-
-  /** Opens the blob and registers it; once started, further calls give the same promise. @throws PantalaError when the session can't begin */
+  /** Opens the blob and registers it, once. @throws PantalaError when the session can't begin */
   start(): Promise<void> {
     this.#started ??= this.#begin()
     return this.#started
@@ -217,11 +231,7 @@ export class BlobSession implements ReadableBlob {
   async keepRoom(): Promise<void> {
     if (this.#init.room === 'whole') return
     await this.start()
-    this.#keptRoom ??= this.#c.store.create(this.digest, this.geometry, this.#stop.signal)
-    await this.#keptRoom.catch(error => {
-      this.#keptRoom = undefined
-      throw error
-    })
+    await this.#room.keep(this.digest, this.geometry, this.#stop.signal)
   }
 
   /** Runs what the supernode granted, after what was granted before. */
@@ -237,8 +247,9 @@ export class BlobSession implements ReadableBlob {
 
   async #begin(): Promise<void> {
     try {
-      const { store } = this.#c
-      const handle = await store.create(this.digest, this.geometry, this.#stop.signal, this.#init.room)
+      const { after, room } = this.#init
+      await after
+      const handle = await this.#c.store.create(this.digest, this.geometry, this.#stop.signal, room)
       if (this.#outcome !== undefined) {
         await handle.close()
         return
@@ -290,28 +301,19 @@ export class BlobSession implements ReadableBlob {
       return
     }
     if (answer.pieceSize !== this.geometry.pieceSize) {
-      this.#end(
-        'failed',
-        new PantalaError('SUPERNODE_REFUSED', { detail: `it cuts pieces of ${answer.pieceSize} bytes` }),
-      )
+      const detail = `it cuts pieces of ${answer.pieceSize} bytes`
+      this.#end('failed', new PantalaError('SUPERNODE_REFUSED', { detail }))
       return
     }
     const hashed = new Bitfield(pieceCount(this.geometry), answer.hashed)
     const { trust } = this.#gathering
     trust.learn(hashed.pieces(), answer.hashes)
-    const handle = this.#handle!
-    reportUntold(this.#c.scheduler, handle, hashed)
+    reportUntold(this.#c.scheduler, this.#handle!, hashed)
     trust.dropWrong().then(
       () => this.#gathering.askSoon(),
       error => this.#break(error),
     )
     this.#gathering.changeParents(answer.parents, [])
-  }
-
-  // ---- pieces ----
-
-  async #land(piece: number, bytes: Buffer, hash: Uint8Array, origin: PieceOrigin): Promise<void> {
-    if (this.#outcome === undefined) await this.#landing!.land(piece, bytes, hash, origin)
   }
 
   #landed(piece: number, bytes: number, origin: PieceOrigin): void {
@@ -338,22 +340,20 @@ export class BlobSession implements ReadableBlob {
       return
     }
     this.#c.scheduler.digestMismatch(this.digest)
-    void this.#startOver(new PantalaError('SOURCE_DIGEST_MISMATCH', { detail: this.digest }))
+    this.#giveUpWrong(this.digest)
   }
 
-  /** The bytes were wrong as a whole: nothing of them is kept, and readers that saw some must not see an end. */
-  async #startOver(error: PantalaError): Promise<void> {
+  /** The bytes were wrong as a whole: nothing of them is kept, and readers go over to another session, or see no end. */
+  #giveUpWrong(detail: string, isWorthTrying = true): void {
     if (this.#outcome !== undefined || this.#verified) return
-    this.#logger.error({ err: error.message }, 'whole digest is wrong; all pieces dropped')
+    const { tries } = this.#init
+    this.#logger.error({ err: detail, tries }, 'whole digest is wrong; all pieces dropped')
     this.#c.metrics.countPieceRejected('digest')
-    const handle = this.#handle
+    this.#wrong = new WrongBlob(this.#handle, detail)
     this.#handle = undefined
-    this.#end('failed', error)
-    await handle?.discard()
-    await handle?.close()
+    const isFollowed = isWorthTrying && this.#readers.count > 0 && this.#init.onWrong(this.#wrong.discarded)
+    this.#end('failed', this.#wrong.error, isFollowed)
   }
-
-  // ---- ends ----
 
   #sourceFailed(runs: readonly PieceRun[], reason: SourceReason, error: PantalaError): void {
     if (this.#outcome !== undefined) return
@@ -361,7 +361,7 @@ export class BlobSession implements ReadableBlob {
     if (reason === 'granted') {
       const missing = missingOf(this.#handle?.stat.have, runs)
       this.#c.scheduler.grantFailed(this.digest, missing, error)
-      if (!this.#registration.asked) this.#end('failed', error)
+      if (!this.#registration.asked && this.#readers.count === 0) this.#end('failed', error)
     } else if (error.entry.retry === 'never' || !this.#gathering.hopeful) {
       this.#end('failed', error)
     }
@@ -372,7 +372,8 @@ export class BlobSession implements ReadableBlob {
     this.#end('failed', toPantalaError(error, 'STORE_FAILED'))
   }
 
-  #end(outcome: Finish['outcome'], error?: PantalaError): void {
+  /** `isFollowed`: another session goes on with the task, so that the supernode hears of no end. */
+  #end(outcome: Finish['outcome'], error?: PantalaError, isFollowed = false): void {
     if (this.#outcome !== undefined) return
     this.#outcome = outcome
     this.#watch.stop()
@@ -380,7 +381,7 @@ export class BlobSession implements ReadableBlob {
     const reason = error ?? new PantalaError('SHUTTING_DOWN', { detail: `session ${outcome}` })
     this.#gathering.stop(reason)
     this.#stop.abort(reason)
-    this.#c.scheduler.finish(this.digest, outcome)
+    if (!isFollowed) this.#c.scheduler.finish(this.digest, outcome)
     if (outcome === 'done') this.#waiters.complete()
     else this.#waiters.fail(reason)
     this.#init.onEnd(outcome)
@@ -394,7 +395,6 @@ export class BlobSession implements ReadableBlob {
     this.#handle = undefined
     await this.#gathering.runs.settled()
     await handle?.close()
-    const kept = await this.#keptRoom?.catch(() => undefined)
-    await kept?.close()
+    await this.#room.release()
   }
 }

@@ -2,11 +2,13 @@
 import type { Logger } from '../../shared/logger.ts'
 import { contentOf, type TaskKey } from '../../shared/task-key.ts'
 import type { BlobHandle, BlobStore } from '../store/blob-store.ts'
+import type { ReadingPlace } from './blob-reader.ts'
 import { sendBlob } from './blob-sending.ts'
 import type { OpenBlob } from './blobs.ts'
 import type { BufferPool } from './buffer-pool.ts'
 import type { ReadableBlob } from './readable-blob.ts'
 import { KEPT_BLOB_BYTES_MAX, SmallBlobs } from './small-blobs.ts'
+import { storedPlace } from './stored-place.ts'
 
 export interface LocalBlobsComponents {
   readonly store: BlobStore
@@ -28,6 +30,15 @@ export class LocalBlobs {
     // What anyone may have may also be had by who asks under a credential.
     const keys = content === key ? [key] : [key, content]
     return this.#openKept(keys) ?? (await this.#openStored(keys, signal))
+  }
+
+  /** For a reader who has begun elsewhere. Undefined if it is not complete here. @throws PantalaError STORE_FAILED, or the signal's reason */
+  async openPlace(key: TaskKey, signal: AbortSignal): Promise<ReadingPlace | undefined> {
+    const { store } = this.#c
+    const handle = store.stat(key)?.complete === true ? await store.open(key, signal) : undefined
+    if (handle === undefined || handle.stat.complete) return handle && storedPlace(handle)
+    await handle.close()
+    return undefined
   }
 
   /** A small blob that just proved right and is read for the first time: it is kept for the next. Undefined if it is not small, or cannot be read. */
@@ -102,21 +113,12 @@ function openBytes(bytes: Buffer, from: OpenBlob['from'], close: () => void): Op
 
 /** Reads a complete blob straight from the store. */
 function openStored(handle: BlobHandle, pool: BufferPool): OpenBlob {
-  const blob: ReadableBlob = {
-    geometry: handle.stat,
-    full: true,
-    complete: true,
-    has: () => true,
-    read: (position, into) => handle.read(position, into),
-    wait: () => () => {},
-  }
+  const { blob, from, leave } = storedPlace(handle)
   return {
     size: handle.stat.size,
-    from: 'cache',
+    from,
     send: (offset, length, take, signal) =>
       sendBlob({ blob, pool }, { offset, length, whole: false }, take, signal),
-    close: () => {
-      handle.close().catch(() => {})
-    },
+    close: leave,
   }
 }

@@ -188,8 +188,9 @@ export class PieceGathering {
     this.#asker.askOverdueAgain()
   }
 
-  /** No progress for long: this host does more itself. */
-  onStall(): void {
+  /** No progress for long: this host does more itself. `isAlone`: no supernode helps. */
+  onStall(isAlone: boolean): void {
+    if (isAlone) this.setAlone(true)
     const have = this.#init.handle()?.stat.have
     if (this.#lone.isOn) this.#lone.onStall()
     else if (have !== undefined) {

@@ -14,6 +14,8 @@ import type { HolderSearch } from './lone-help.ts'
 export interface SessionMetrics {
   countBlobBytes(from: 'source' | 'peer', bytes: number): void
   countPieceRejected(reason: string): void
+  /** A blob is fetched anew, since its bytes were not those of its digest. */
+  countRefetched(): void
 }
 
 export interface SessionComponents {
@@ -42,5 +44,11 @@ export interface SessionInit {
   readonly lingerMs: number
   /** True if the rest of the blob follows where only a range of it is read. */
   readonly prefetch: boolean
+  /** Which download of the blob in a row this is: those before brought wrong bytes. */
+  readonly tries: number
+  /** Nothing is begun before this settles; it does not reject. */
+  readonly after?: Promise<void>
+  /** The bytes are wrong as a whole, and somebody reads them. `discarded` settles when they are gone. True if another session follows. */
+  onWrong(discarded: Promise<void>): boolean
   onEnd(outcome: Finish['outcome']): void
 }

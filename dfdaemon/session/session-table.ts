@@ -6,7 +6,7 @@ import { BLOB_BYTES_MAX, type Geometry, geometryFor, pieceAt, pieceCount } from 
 import type { Candidate, Grant } from '../../shared/protocol/messages.ts'
 import type { SourceClient } from '../../shared/source/source-client.ts'
 import { contentOf } from '../../shared/task-key.ts'
-import { sendBlob } from './blob-sending.ts'
+import { BlobReader, type ReadingPlace } from './blob-reader.ts'
 import { BlobSession } from './blob-session.ts'
 import type { BlobRequest, Blobs, ByteSpan, OpenBlob } from './blobs.ts'
 import type { BufferPool } from './buffer-pool.ts'
@@ -17,6 +17,7 @@ import { piecesOf } from './piece-runs.ts'
 import { waitFor } from './readable-blob.ts'
 import type { PieceSpan, Seat } from './reader-seats.ts'
 import type { SessionComponents, SessionInit } from './session-components.ts'
+import { WRONG_TRIES_MAX } from './wrong-blob.ts'
 
 export interface TableComponents extends SessionComponents {
   readonly registry: SourceClient
@@ -39,8 +40,10 @@ const PLACE_WAIT_MS_MAX = 30_000
 
 interface SeatedReader {
   readonly session: BlobSession
-  readonly seat: Seat
+  readonly place: ReadingPlace
 }
+
+type NewSession = Omit<SessionInit, 'lingerMs' | 'prefetch' | 'onWrong' | 'onEnd'>
 
 export class SessionTable implements Blobs {
   readonly #c: TableComponents
@@ -81,18 +84,15 @@ export class SessionTable implements Blobs {
     const { digest } = request
     const cached = await this.#local.open(digest, signal)
     if (cached !== undefined) return cached
-    const size = this.#sessions.get(request.digest)?.geometry.size ?? (await this.length(request, signal))
+    const size = this.#sessions.get(digest)?.geometry.size ?? (await this.length(request, signal))
     if (size > BLOB_BYTES_MAX) return this.#openPassThrough(request, size)
+    // Who asks for all as a range reads the whole.
+    const parts = spans?.length === 1 && spans[0]!.length === size ? undefined : spans
     try {
-      // Who asks for all as a range reads the whole.
-      const isAll = spans?.length === 1 && spans[0]!.length === size
-      return await this.#openSession(request, size, isAll ? undefined : spans, signal)
+      return await this.#openSession(request, size, parts, signal)
     } catch (error) {
       if (!isPantalaError(error, 'STORE_FULL') && !isPantalaError(error, 'STORE_FAILED')) throw error
-      this.#c.logger.warn(
-        { err: error.message, digest: request.digest },
-        'store can’t take the blob; passing it through',
-      )
+      this.#c.logger.warn({ err: error.message, digest }, 'store can’t take the blob; passing it through')
       return this.#openPassThrough(request, size)
     }
   }
@@ -172,42 +172,56 @@ export class SessionTable implements Blobs {
     }
   }
 
+  #read(request: BlobRequest, spans: readonly ByteSpan[] | undefined, place: ReadingPlace): OpenBlob {
+    const { digest } = request
+    const findNext = async (signal: AbortSignal): Promise<ReadingPlace | undefined> => {
+      const session = this.#sessions.get(digest)
+      return session === undefined
+        ? this.#local.openPlace(digest, signal)
+        : this.#join(session, undefined).place
+    }
+    const logger = this.#c.logger.child({ digest })
+    return new BlobReader({ pool: this.#c.sendPool, logger }, { place, whole: spans === undefined, findNext })
+  }
+
+  /** Read in a session once its first bytes are here. What goes wrong before that is tried again, where that may help. */
   async #openSession(
     request: BlobRequest,
     size: number,
     spans: readonly ByteSpan[] | undefined,
     signal: AbortSignal,
   ): Promise<OpenBlob> {
-    // First of all, since a session in which somebody reads the whole fetches the whole.
-    const running = this.#sessions.get(request.digest)
-    if (spans === undefined && running !== undefined) await withSignal(running.keepRoom(), signal)
-    const { session, seat } = await this.#seatReader(request, size, spans, signal)
-    try {
-      // Another reader, who waited too, may have begun it for a range.
-      if (spans === undefined) await withSignal(session.keepRoom(), signal)
-      await withSignal(session.ensureRegistered(), signal)
-      await firstBytes(session, spans?.[0], signal)
-    } catch (error) {
-      this.#leave(seat)
-      throw error
+    const { digest } = request
+    for (let tries = 1; ; tries++) {
+      let reader: SeatedReader | undefined
+      try {
+        // First of all, since a session in which somebody reads the whole fetches the whole.
+        const running = this.#sessions.get(digest)
+        if (spans === undefined && running !== undefined) await withSignal(running.keepRoom(), signal)
+        reader = await this.#seatReader(request, size, spans, signal)
+        const { session, place } = reader
+        // Another reader, who waited too, may have begun it for a range.
+        if (spans === undefined) await withSignal(session.keepRoom(), signal)
+        await withSignal(session.ensureRegistered(), signal)
+        await firstBytes(session, spans?.[0], signal)
+        const fresh = session.complete
+          ? await this.#local.openFresh(digest, session, () => place.leave())
+          : undefined
+        return fresh ?? this.#read(request, spans, place)
+      } catch (error) {
+        reader?.place.leave()
+        if (tries >= WRONG_TRIES_MAX || signal.aborted || !this.#isOver(digest, error)) throw error
+        // It may be over because all of it is here.
+        const stored = await this.#local.open(digest, signal)
+        if (stored !== undefined) return stored
+      }
     }
-    if (session.complete) {
-      const fresh = await this.#local.openFresh(request.digest, session, () => this.#leave(seat))
-      if (fresh !== undefined) return fresh
-    }
-    return {
-      size: session.geometry.size,
-      from: 'swarm',
-      send: async (offset, length, take, sendSignal) => {
-        const move = (piece: number): void => seat.moveTo(piece)
-        const init =
-          spans === undefined
-            ? { offset, length, whole: true, onPosition: move }
-            : { offset, length, whole: false, onEnter: move }
-        await sendBlob({ blob: session, pool: this.#c.sendPool }, init, take, sendSignal)
-      },
-      close: () => this.#leave(seat),
-    }
+  }
+
+  /** True if the error says no more than that the session is over that was being joined: there is another one, or can be. */
+  #isOver(digest: Digest, error: unknown): boolean {
+    if (isPantalaError(error, 'SOURCE_DIGEST_MISMATCH')) return this.#sessions.has(digest)
+    return isPantalaError(error, 'SHUTTING_DOWN') && !this.#stopping
   }
 
   /** A seat in the blob's session, or in a new one as soon as there is a place for it. */
@@ -225,11 +239,22 @@ export class SessionTable implements Blobs {
           register: true,
           room: spans === undefined || this.#init.prefetch ? 'whole' : 'pieces',
         })
-      if (spans !== undefined) this.#inParts.add(digest)
-      return { session, seat: session.join(spans?.map(span => piecesIn(session.geometry, span))) }
+      return this.#join(session, spans)
     }
     if (this.#sessions.has(digest) || (this.#queue.waiting === 0 && this.#hasPlace())) return take()
     return this.#queue.wait(`${source.registry}/${source.repository}`, take, signal)
+  }
+
+  #join(session: BlobSession, spans: readonly ByteSpan[] | undefined): SeatedReader {
+    if (spans !== undefined) this.#inParts.add(session.digest)
+    const seat = session.join(spans?.map(span => piecesIn(session.geometry, span)))
+    const place: ReadingPlace = {
+      blob: session,
+      from: 'swarm',
+      moveTo: piece => seat.moveTo(piece),
+      leave: () => this.#leave(seat),
+    }
+    return { session, place }
   }
 
   #leave(seat: Seat): void {
@@ -251,13 +276,21 @@ export class SessionTable implements Blobs {
     if (!this.#hasPlace()) {
       throw new PantalaError('OVERLOADED', { detail: `${this.#sessions.size} blobs are being fetched` })
     }
+    return this.#makeSession({ digest, source, geometry, ...manner, tries: 1 })
+  }
+
+  #makeSession(init: NewSession): BlobSession {
+    const { digest } = init
     const session: BlobSession = new BlobSession(this.#c, {
-      digest,
-      geometry,
-      source,
-      ...manner,
+      ...init,
       lingerMs: this.#init.lingerMs,
       prefetch: this.#init.prefetch,
+      onWrong: after => {
+        if (this.#stopping || init.tries >= WRONG_TRIES_MAX) return false
+        this.#c.metrics.countRefetched()
+        this.#makeSession({ ...init, register: true, tries: init.tries + 1, after }).startAhead()
+        return true
+      },
       onEnd: () => {
         if (this.#sessions.get(digest) !== session) return
         this.#sessions.delete(digest)

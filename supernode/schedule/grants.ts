@@ -21,6 +21,14 @@ export interface GrantChoice {
   readonly runs: readonly PieceRun[]
   /** Readers wait for these: to be fetched before all else. */
   readonly urgent: boolean
+  /** What this host fetched before was wrong, but so was what all others did: the source is the likelier culprit, and it is believed again. */
+  readonly isLastResort?: boolean
+}
+
+interface Fetcher {
+  readonly host: Host
+  readonly source: SourceRef
+  readonly isLastResort?: boolean
 }
 
 export type GrantDecision =
@@ -85,22 +93,30 @@ export function findHastening(state: ClusterState, task: Task, urgent: readonly 
   })
 }
 
+/** Those whose bytes were not wrong before, or, if nobody else is left, the others. */
+function findFetchers(state: ClusterState, task: Task, now: number): Fetcher[] {
+  const isSound = (host: Host) => !state.corruptReports.isQuarantined(host.id, now)
+  const isTrusted = (host: Host) => !task.distrusted.has(host.id)
+  const trusted = findAble(state, task, host => isSound(host) && isTrusted(host))
+  if (trusted.length > 0) return trusted
+  const rest = findAble(state, task, host => isSound(host) && !isTrusted(host))
+  return rest.map(fetcher => ({ ...fetcher, isLastResort: true }))
+}
+
 /**
  * One seed if there is one, else a few of those that want the task; with the source each shall use. Hosts that failed come again only
  * when all others failed as often.
  */
-function findFetchers(state: ClusterState, task: Task, now: number): { host: Host; source: SourceRef }[] {
+function findAble(state: ClusterState, task: Task, able: (host: Host) => boolean): Fetcher[] {
   const source = findSource(task)
   if (source === undefined) return []
-  const able = (host: Host) =>
-    !task.distrusted.has(host.id) && !state.corruptReports.isQuarantined(host.id, now)
   const seeds = orderByRendezvous(state.seeds, task.digest, host => host.id).filter(able)
   const others = [...task.wanting].filter(peer => able(peer.host))
   for (let failures = 0; failures < HOST_FAILURES_MAX; failures++) {
     const hasFailed = (host: Host) => (task.failures.get(host.id) ?? 0) !== failures
     const seed = seeds.find(host => !hasFailed(host))
     if (seed !== undefined) return [{ host: seed, source }]
-    const found: { host: Host; source: SourceRef }[] = []
+    const found: Fetcher[] = []
     for (const peer of others) {
       const own = hasFailed(peer.host) ? undefined : usableSource(task, peer)
       if (own !== undefined) found.push({ host: peer.host, source: own })

@@ -2,24 +2,15 @@
 import { Bitfield } from '../../shared/bitfield.ts'
 import type { Digest } from '../../shared/digest.ts'
 import { PIECE_HASH_BYTES } from '../../shared/piece.ts'
-import type { HostId, ParentFault } from '../../shared/protocol/messages.ts'
+import type { HostId } from '../../shared/protocol/messages.ts'
 import { CorruptReports } from './corrupt-reports.ts'
 import type { GrantEnded, StateEvent, TaskKnown } from './events.ts'
 import { addPiece, clearPieces, dropIfIdle, graceLost } from './holdings.ts'
 import { Host } from './host.ts'
-import { Peer } from './peer.ts'
+import { PARENT_BLOCK_MS, Peer } from './peer.ts'
 import { SampleSet } from './sample-set.ts'
 import { isSameSource, Task } from './task.ts'
 import { addWishes, dropWishes, piecesOf } from './wishes.ts'
-
-/** How long a child is not given a parent again after a fault, in ms. */
-export const PARENT_BLOCK_MS: Readonly<Record<ParentFault['fault'], number>> = {
-  refused: 1000,
-  gone: 2000,
-  silent: 10_000,
-  protocol: 60_000,
-  corrupt: Number.POSITIVE_INFINITY,
-}
 
 type EventOf<T extends StateEvent['type']> = Extract<StateEvent, { type: T }>
 
@@ -231,6 +222,7 @@ export class ClusterState {
     task.hashedBy.clear()
     task.mismatchReporters.clear()
     task.resets++
+    task.resetsEver++
     // What was fetched was wrong; the budget is for the right bytes. RESETS_MAX bounds how often.
     task.sourceBytes = 0
     for (const piece of [...task.hashed.pieces()]) task.hashed.remove(piece)
@@ -238,6 +230,8 @@ export class ClusterState {
     task.grants.clear()
     // Full holders checked the whole digest themselves; partial ones believed the hashes that are now withdrawn.
     for (const peer of [...task.peers.values()]) {
+      // Who has nothing need not begin anew.
+      if (peer.have.count === 0) peer.resetsSeen = task.resetsEver
       clearPieces(peer)
       task.offering.delete(peer)
       dropIfIdle(peer)
@@ -266,6 +260,7 @@ export class ClusterState {
     const { host, task } = found
     if (task.wanting.size === 0 && task.grants.size === 0) {
       task.sourceBytes = 0
+      task.resets = 0
       task.failures.clear()
       task.refusedSources.length = 0
       task.lastFailure = undefined
@@ -275,6 +270,7 @@ export class ClusterState {
     if (!peer.wants) host.wanting++
     peer.wants = true
     peer.registeredAt = event.at
+    peer.resetsSeen = task.resetsEver
     task.wanting.add(peer)
     this.active.add(task)
     task.usedAt = event.at
@@ -341,6 +337,8 @@ export class ClusterState {
       }
       task.grants.set(host.id, grant)
     }
+    if (event.isLastResort) task.distrusted.delete(host.id)
+    peer.resetsSeen = task.resetsEver
     grant.isHastened ||= event.urgent === true
     for (const piece of piecesOf(event.runs, task.pieces)) {
       grant.pieces.add(piece)

@@ -82,6 +82,8 @@ export type StateEvent =
       readonly runs: readonly PieceRun[]
       /** Told to fetch these before others; they may be granted already. */
       readonly urgent?: boolean
+      /** What it fetched before was wrong; nobody else is left, and it is believed again. */
+      readonly isLastResort?: boolean
       readonly at: number
     }
   | GrantEnded

@@ -1,11 +1,20 @@
 // One host's part in one task: what it holds in part, whether it wants the rest, and which parents it was given.
 import { Bitfield } from '../../shared/bitfield.ts'
-import type { HostId, SourceRef } from '../../shared/protocol/messages.ts'
+import type { HostId, ParentFault, SourceRef } from '../../shared/protocol/messages.ts'
 import type { Host } from './host.ts'
 import type { Task } from './task.ts'
 
 /** Faults of one parent after which a child is not made to wait for it. */
 export const FAULTS_MAX = 3
+
+/** How long a child is not given a parent again after a fault, in ms. */
+export const PARENT_BLOCK_MS: Readonly<Record<ParentFault['fault'], number>> = {
+  refused: 1000,
+  gone: 2000,
+  silent: 10_000,
+  protocol: 60_000,
+  corrupt: Number.POSITIVE_INFINITY,
+}
 
 const BLOCKED_PER_PEER_MAX = 256
 
@@ -28,6 +37,8 @@ export class Peer {
   /** Pieces that its readers wait for, or waited for, since it registered; undefined until some were named. */
   urgent: Bitfield | undefined
   registeredAt = 0
+  /** How often the task's hashes had been withdrawn when it last began to gather it: what it gathered before says nothing of those known now. */
+  resetsSeen = 0
   /** When it last reported pieces, ms. */
   landedAt = 0
   /** Parents it was given and has not left. */

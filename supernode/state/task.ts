@@ -42,7 +42,9 @@ export class Task implements Geometry {
   /** Hosts whose hashes are not believed here, after a reset. */
   readonly distrusted = new Set<HostId>()
   readonly mismatchReporters = new Set<HostId>()
+  /** Times that its hashes were withdrawn, in this episode and ever. */
   resets = 0
+  resetsEver = 0
 
   /** Hosts that hold all of it and take no other part. */
   readonly full = new SampleSet<Host>()

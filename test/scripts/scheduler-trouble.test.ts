@@ -200,19 +200,69 @@ test('a wrong digest resets the hashes when two say so, and who gave them is not
   story.checkInvariants()
 })
 
-test('the fetcher’s own word is enough for a reset, but not without end', () => {
+/** Whoever was granted something cuts it, finds the whole to be wrong, and begins anew. */
+function cutInVain(story: ClusterScript): void {
+  const grants = Object.entries(story.granted)
+  for (const [host, pieces] of grants) story.cutPieces(host, ...pieces)
+  const [[giver]] = grants as [[string, number[]]]
+  story.say(giver, { type: 'digest-mismatch', digest })
+  if (giver !== 'seed') story.register(giver)
+  story.checkInvariants()
+}
+
+test('the fetcher’s own word is enough for a reset, but not without end: then the task fails', () => {
   const story = new ClusterScript({ pieces: 2 })
-  for (const host of ['h1', 'h2', 'h3', 'h4', 'h5', 'h6']) {
+  const hosts = ['h1', 'h2', 'h3', 'h4', 'h5', 'h6']
+  for (const host of hosts) {
     story.join(host)
     story.register(host)
   }
-  for (let round = 0; round < 6; round++) {
-    for (const [host, pieces] of Object.entries(story.granted)) story.cutPieces(host, ...pieces)
-    const giver = [...story.task.hashedBy][0]
-    if (giver !== undefined) story.say(giver, { type: 'digest-mismatch', digest })
-    story.checkInvariants()
-  }
-  assert.equal(story.scheduler.counts.resets, 3)
+  for (let round = 0; round < 2; round++) cutInVain(story)
+  assert.equal(story.heard('h6', 'task-reset').length, 2)
+  assert.equal(story.heard('h6', 'task-failed').length, 0)
+  for (const [host, pieces] of Object.entries(story.granted)) story.cutPieces(host, ...pieces)
+  story.say([...story.task.hashedBy][0]!, { type: 'digest-mismatch', digest })
+  for (const host of hosts) assert.equal(story.heard(host, 'task-failed')[0]!.code, 'SOURCE_DIGEST_MISMATCH')
+  assert.equal(story.task.hashed.count, 0, 'nothing wrong is remembered')
+  // The source is well again: the next who wants it is not held to what was.
+  story.register('h6')
+  assert.equal(Object.keys(story.granted).length, 1)
+  story.checkInvariants()
+})
+
+test('a source that is wrong once costs nobody the trust of the task when there is no other', () => {
+  const story = coldPull(['h1'], 2)
+  cutInVain(story)
+  assert.deepEqual(story.granted, { h1: [0, 1] }, 'not the seed, whose bytes were wrong')
+  cutInVain(story)
+  assert.deepEqual(story.granted, { seed: [0, 1] }, 'both were wrong: any may try')
+  story.cutPieces('seed', 0, 1)
+  assert.equal(story.task.hashed.count, 2, 'and is believed')
+  assert.equal(story.heard('h1', 'task-failed').length, 0)
+  story.checkInvariants()
+})
+
+test('a mismatch told of what was withdrawn already says nothing of what came since', () => {
+  const story = coldPull(['h1', 'h2', 'h3', 'h4'], 2)
+  story.cutPieces('seed', 0, 1)
+  for (const host of ['h1', 'h2', 'h3', 'h4']) story.takePieces(host, 'seed', 0, 1)
+  for (const host of ['h1', 'h2']) story.say(host, { type: 'digest-mismatch', digest })
+  const [fetcher] = Object.keys(story.granted) as [string]
+  story.cutPieces(fetcher, ...story.granted[fetcher]!)
+  const known = story.task.hashed.count
+  assert.ok(known > 0)
+  for (const host of ['h3', 'h4']) story.say(host, { type: 'digest-mismatch', digest })
+  assert.equal(story.task.hashed.count, known)
+  assert.equal(story.scheduler.counts.resets, 1)
+})
+
+test('who found the whole wrong has nothing any more, and is no parent for it', () => {
+  const story = coldPull(['h1', 'h2'], 2)
+  story.cutPieces('seed', 0, 1)
+  story.takePieces('h1', 'seed', 0, 1)
+  story.say('h1', { type: 'digest-mismatch', digest })
+  assert.equal(story.task.copiesOf(0), 1)
+  story.checkInvariants()
 })
 
 test('a finished host that evicts is no holder any more', () => {

@@ -41,7 +41,7 @@ export function setStage(init: StageInit = {}) {
   const store = new MemoryBlobStore({ quotaBytes: init.quotaBytes })
   const parents = new ScriptedParents()
   const registry = new ScriptedSource(blob)
-  const counted = { source: 0, peer: 0, rejected: [] as string[] }
+  const counted = { source: 0, peer: 0, rejected: [] as string[], refetched: 0 }
   const pool = init.pool ?? new BufferPool({ clock: systemClock }, { bytesMax: 64 * 1024 * 1024 })
   const toldAgain: Digest[] = []
   const table = new SessionTable(
@@ -68,6 +68,9 @@ export function setStage(init: StageInit = {}) {
         },
         countPieceRejected: reason => {
           counted.rejected.push(reason)
+        },
+        countRefetched: () => {
+          counted.refetched++
         },
       },
     },

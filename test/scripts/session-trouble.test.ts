@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { digestOf } from '../../shared/digest.ts'
 import { isPantalaError, PantalaError } from '../../shared/errors.ts'
-import { sendAll, setStage, until } from './session-harness.ts'
+import { readRange, sendAll, setStage, until } from './session-harness.ts'
 
 test('a corrupt piece is rejected, its parent dropped and reported, and the pull succeeds', async () => {
   const stage = setStage()
@@ -98,7 +98,7 @@ test('a supernode that comes back is asked again and its parents are used', asyn
   assert.equal(stage.told('register').length, 2)
 })
 
-test('wrong bytes from the source never make a complete blob: the reader is cut before the last byte', async () => {
+test('wrong bytes from the source never make a complete blob: after three tries the reader is cut before the last byte', async () => {
   const stage = setStage({ digest: digestOf(Buffer.from('something else')) })
   const pulling = (async () => {
     const open = await stage.open()
@@ -109,13 +109,104 @@ test('wrong bytes from the source never make a complete blob: the reader is cut 
     await assert.rejects(open.send(0, stage.blob.byteLength, take, AbortSignal.timeout(10_000)), error =>
       isPantalaError(error, 'SOURCE_DIGEST_MISMATCH'),
     )
+    open.close()
     return got
   })()
+  for (const tries of [1, 2, 3]) {
+    await until(() => stage.told('register').length === tries)
+    stage.grant([{ first: 0, count: stage.pieces }])
+    await until(() => stage.told('digest-mismatch').length === tries)
+  }
+  assert.ok((await pulling) < stage.blob.byteLength)
+  await until(() => stage.store.stat(stage.digest) === undefined && stage.table.size === 0)
+  assert.equal(stage.registry.bytesSent, 3 * stage.blob.byteLength)
+  assert.deepEqual(
+    stage.told('finish').map(message => message.outcome),
+    ['failed'],
+  )
+  assert.equal(stage.pool.lentBytes, 0)
+})
+
+/** What the source sends once, with one byte of it wrong. */
+async function sendWrongOnce(stage: ReturnType<typeof setStage>, offset: number): Promise<void> {
+  const wrong = Buffer.from(stage.blob)
+  wrong[offset]! ^= 1
+  stage.registry.blob = wrong
   await until(() => stage.told('register').length === 1)
   stage.grant([{ first: 0, count: stage.pieces }])
-  assert.ok((await pulling) < stage.blob.byteLength)
-  await until(() => stage.store.stat(stage.digest) === undefined)
-  assert.equal(stage.told('digest-mismatch').length, 1)
+  await until(() => stage.told('digest-mismatch').length === 1)
+  stage.registry.blob = stage.blob
+  await until(() => stage.told('register').length === 2)
+  stage.grant([{ first: 0, count: stage.pieces }])
+}
+
+test('a blob of one piece that comes wrong once is fetched again, and its reader notices nothing', async () => {
+  const stage = setStage({ size: 900_000 })
+  const pulling = stage.pull()
+  await sendWrongOnce(stage, 17)
+  assert.deepEqual(await pulling, stage.blob)
+  assert.equal(stage.counted.refetched, 1)
+  assert.deepEqual(
+    stage.told('finish').map(message => message.outcome),
+    ['done'],
+  )
+})
+
+test('a reader whose bytes were right goes on where the blob comes right at the second try', async () => {
+  const stage = setStage()
+  const pulling = stage.pull()
+  await sendWrongOnce(stage, stage.blob.byteLength - 1)
+  assert.deepEqual(await pulling, stage.blob)
+  assert.equal(stage.registry.bytesSent, 2 * stage.blob.byteLength)
+})
+
+test('a reader that got a wrong byte is cut, and its next try finds the session that fetches the blob anew', async () => {
+  const stage = setStage()
+  const pulling = stage.pull()
+  pulling.catch(() => {})
+  await sendWrongOnce(stage, 3)
+  await assert.rejects(pulling, error => isPantalaError(error, 'SOURCE_DIGEST_MISMATCH'))
+  assert.deepEqual(await stage.pull(), stage.blob)
+  assert.equal(stage.told('register').length, 2)
+  assert.equal(stage.registry.bytesSent, 2 * stage.blob.byteLength)
+})
+
+test('hashes that the supernode withdraws: what was sent and is the same again stays, and the reader goes on', async () => {
+  const stage = setStage()
+  const h1 = stage.parent('h1', [0, 1])
+  const h2 = stage.parent('h2', stage.all)
+  stage.scheduler.registerAnswer = () => stage.answer([0, 1], [h1])
+  const pulling = stage.pull()
+  await until(() => stage.told('report').length === 2)
+  stage.scheduler.registerAnswer = () => stage.answer(stage.all, [h2])
+  stage.scheduler.pushReset(stage.digest)
+  assert.deepEqual(await pulling, stage.blob)
+  assert.equal(stage.told('register').length, 2)
+  assert.equal(stage.told('finish').length, 1)
+})
+
+test('a withdrawal from before the second try does not disturb it', async () => {
+  const stage = setStage({ size: 900_000 })
+  const pulling = stage.pull()
+  await until(() => stage.told('register').length === 1)
+  stage.scheduler.pushReset(stage.digest)
+  stage.grant([{ first: 0, count: stage.pieces }])
+  assert.deepEqual(await pulling, stage.blob)
+  assert.equal(stage.told('register').length, 1)
+})
+
+test('a reader that comes while a session of ranges ends gets a session of its own', async () => {
+  const stage = setStage({ prefetch: false })
+  const h1 = stage.parent('h1', stage.all)
+  stage.scheduler.registerAnswer = () => stage.answer(stage.all, [h1])
+  await readRange(stage, 0, 10)
+  const create = stage.store.create.bind(stage.store)
+  // The room for the whole takes longer than the session lasts.
+  stage.store.create = async (digest, geometry, signal, room) => {
+    if (room === undefined) await until(() => stage.table.size === 0)
+    return create(digest, geometry, signal, room)
+  }
+  assert.deepEqual(await stage.pull(), stage.blob)
 })
 
 test('a task the source refuses fails with the source’s own words before any header', async () => {
