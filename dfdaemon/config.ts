@@ -119,8 +119,8 @@ export const dfdaemonOptions: readonly Option[] = [
   {
     key: 'peer.address',
     kind: 'address',
-    preset: '0.0.0.0:65002',
-    doc: 'Where other hosts fetch pieces (libp2p).',
+    preset: '[::]:65002',
+    doc: 'Where other hosts fetch pieces (libp2p). [::] is IPv6 and IPv4.',
   },
   {
     key: 'peer.announce',

@@ -13,7 +13,12 @@ import { TicketGate } from '../shared/protocol/admission.ts'
 import type { HostId } from '../shared/protocol/messages.ts'
 import { RegistryClient } from '../shared/source/registry-client.ts'
 import { hasOwnIdentity } from '../shared/source/upstreams.ts'
-import { dialableAddresses, peerIdOf, toTcpMultiaddr } from '../shared/transport/addresses.ts'
+import {
+  ADDRESSES_TOLD_MAX,
+  dialableAddresses,
+  listenMultiaddrs,
+  peerIdOf,
+} from '../shared/transport/addresses.ts'
 import { loadIdentity } from '../shared/transport/identity.ts'
 import { createNode } from '../shared/transport/node.ts'
 import { version } from '../shared/version.ts'
@@ -113,7 +118,8 @@ async function startParts({ config, components, node, secret, stack }: StartCont
     refuseOpenProxy(address.host, config.upstreams.allow, setting.split(' ', 1)[0])
   const metrics = new DfdaemonMetrics({ processMetrics: components.processMetrics ?? true })
   const hostId = node.peerId.toString()
-  const addresses = (): string[] => dialableAddresses(node.getMultiaddrs().map(String))
+  const addresses = (nearest?: string): string[] =>
+    dialableAddresses(node.getMultiaddrs().map(String), nearest)
 
   const store = new DiskStore({ logger, clock }, { dataDir: join(config.dataDir, 'store'), ...config.store })
   const registry = new RegistryClient(
@@ -187,7 +193,7 @@ async function startParts({ config, components, node, secret, stack }: StartCont
       metrics,
       search: {
         self: hostId,
-        addresses,
+        addresses: () => addresses().slice(0, ADDRESSES_TOLD_MAX),
         find: (digest, found, signal) => discovery.find(digest, found, signal),
         tellHashes: digest => uploads.tellHashes(digest),
       },
@@ -294,7 +300,7 @@ type HostNode = Libp2p<{ inside: { readonly components: KadComponents } }>
 function makeNode(config: DfdaemonConfig, identity: PrivateKey, logger: Logger): Promise<HostNode> {
   return createNode<{ inside: { readonly components: KadComponents } }>({
     privateKey: identity,
-    listen: [toTcpMultiaddr(config.peer.address)],
+    listen: listenMultiaddrs(config.peer.address),
     announce: config.peer.announce,
     logger,
     // Wrapped: what is a service would be started and stopped by the node, which these do.
@@ -324,7 +330,7 @@ function makeSupernodeSet(
     readonly uploads: PieceServer
     readonly discovery: Discovery
     readonly gate: TicketGate
-    addresses(): string[]
+    addresses(nearest?: string): string[]
   },
 ): SupernodeSet {
   const { node, clock, logger, secret, store, uploads, discovery, gate, addresses } = parts

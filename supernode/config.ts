@@ -32,7 +32,12 @@ export const supernodeOptions: readonly Option[] = [
   },
   ...clusterOptions,
   { key: 'api.address', kind: 'address', preset: '127.0.0.1:8002', doc: 'HTTP API, health and metrics.' },
-  { key: 'peer.address', kind: 'address', preset: '0.0.0.0:8001', doc: 'Where hosts connect (libp2p).' },
+  {
+    key: 'peer.address',
+    kind: 'address',
+    preset: '[::]:8001',
+    doc: 'Where hosts connect (libp2p). [::] is IPv6 and IPv4.',
+  },
   {
     key: 'peer.announce',
     kind: 'list',
@@ -49,7 +54,7 @@ export const supernodeOptions: readonly Option[] = [
   {
     key: 'seed.peerAddress',
     kind: 'address',
-    preset: '0.0.0.0:8003',
+    preset: '[::]:8003',
     doc: 'Where hosts fetch pieces from the seed (libp2p).',
   },
   { key: 'seed.quotaBytes', kind: 'bytes', preset: '50GiB', doc: 'Stored pieces of the seed.' },

@@ -14,7 +14,7 @@ import { createTicketIssuer } from '../shared/protocol/admission.ts'
 import type { HostId } from '../shared/protocol/messages.ts'
 import { RegistryClient } from '../shared/source/registry-client.ts'
 import type { SourceClient } from '../shared/source/source-client.ts'
-import { peerIdOf, toTcpMultiaddr, withPeerId } from '../shared/transport/addresses.ts'
+import { listenMultiaddrs, peerIdOf, toTcpMultiaddr, withPeerId } from '../shared/transport/addresses.ts'
 import { loadIdentity } from '../shared/transport/identity.ts'
 import { createNode } from '../shared/transport/node.ts'
 import type { SupernodeConfig } from './config.ts'
@@ -117,7 +117,7 @@ export async function startSupernode(
   await stack.start({
     name: 'libp2p',
     start: async () => {
-      const listen = [toTcpMultiaddr(config.peer.address)]
+      const listen = listenMultiaddrs(config.peer.address)
       libp2p = await createNode({ privateKey, listen, announce: config.peer.announce, logger })
     },
     stop: async () => libp2p?.stop(),
@@ -157,8 +157,11 @@ export async function startSupernode(
 /** The address at which a process on the same machine reaches the supernode. */
 function seedsWayHere(config: SupernodeConfig, libp2p: Libp2p): string {
   const { host, port } = parseAddress(config.peer.address)!
-  const bound = port !== 0 ? port : Number(/\/tcp\/(\d+)/.exec(String(libp2p.getMultiaddrs()[0]))?.[1] ?? 0)
-  const near = host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host
+  // `[::]` is IPv4, too, with a port of its own if any would do.
+  const near = host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host
+  const own = libp2p.getMultiaddrs().map(String)
+  const listening = own.find(address => address.startsWith('/ip4/')) ?? own[0] ?? ''
+  const bound = port !== 0 ? port : Number(/\/tcp\/(\d+)/.exec(listening)?.[1] ?? 0)
   const address = toTcpMultiaddr(near.includes(':') ? `[${near}]:${bound}` : `${near}:${bound}`)
   return `${address}/p2p/${libp2p.peerId.toString()}`
 }

@@ -1,8 +1,7 @@
 // Fetches pieces from other hosts over libp2p: dials, keeps one stream per host for all tasks, closes it when idle, and does not
 // run after hosts that failed a moment ago.
-import type { Connection, Libp2p } from '@libp2p/interface'
+import type { Connection, Libp2p, Stream } from '@libp2p/interface'
 import { peerIdFromString } from '@libp2p/peer-id'
-import { multiaddr } from '@multiformats/multiaddr'
 import type { Clock, Timer } from '../../shared/clock.ts'
 import type { Digest } from '../../shared/digest.ts'
 import { PantalaError, toPantalaError } from '../../shared/errors.ts'
@@ -11,6 +10,7 @@ import type { Geometry } from '../../shared/piece.ts'
 import type { Candidate, HostId } from '../../shared/protocol/messages.ts'
 import { PIECE_PROTOCOL } from '../../shared/protocol/piece-frames.ts'
 import { withPeerId } from '../../shared/transport/addresses.ts'
+import { dialAnswering } from '../../shared/transport/dial-answering.ts'
 import { PeerStream } from './peer-stream.ts'
 import type { LinkListener, ParentLink, PieceFetcher } from './piece-fetcher.ts'
 
@@ -27,6 +27,8 @@ export interface PeerFetcherInit {
   readonly silentMs?: number
   /** Dial, handshakes and protocol choice together. */
   readonly dialTimeoutMs?: number
+  /** A connection there is on which no stream opens within this is passed over for a new one. */
+  readonly reuseMs?: number
   /** A stream without links is closed after this long. */
   readonly idleMs?: number
   /** After a failure a host is left alone for this long, doubled with each further one. */
@@ -39,6 +41,7 @@ export interface PeerFetcherInit {
 const DEFAULTS = {
   silentMs: 1_500,
   dialTimeoutMs: 3_000,
+  reuseMs: 1_000,
   idleMs: 30_000,
   retryMs: 500,
   retryMsMax: 30_000,
@@ -54,6 +57,8 @@ interface Host {
   idle: Timer | undefined
   failures: number
   retryAt: number
+  /** Where it was not reached. */
+  failedAddresses: string | undefined
   /** The connection on which the host fell silent; not used again. */
   suspect: Connection | undefined
 }
@@ -122,7 +127,8 @@ export class PeerFetcher implements PieceFetcher {
     if (host.stream !== undefined) return Promise.resolve(host.stream)
     if (host.opening !== undefined) return host.opening
     const waitMs = host.retryAt - this.#components.clock.monotonic()
-    if (waitMs > 0)
+    // Under another address it is worth another try.
+    if (waitMs > 0 && (host.failedAddresses ?? parent.addresses.join()) === parent.addresses.join())
       return Promise.reject(
         new PantalaError('PARENT_GONE', {
           detail: `failed a moment ago, not tried for ${Math.ceil(waitMs)} ms`,
@@ -140,8 +146,7 @@ export class PeerFetcher implements PieceFetcher {
     const deadline = AbortSignal.timeout(dialTimeoutMs)
     const signal = AbortSignal.any([deadline, this.#stopped.signal])
     try {
-      const connection = await this.#dial(parent, host, signal)
-      const libp2pStream = await connection.newStream(PIECE_PROTOCOL, { signal, maxOutboundStreams: 8 })
+      const { connection, stream: libp2pStream } = await this.#openStream(parent, host, signal)
       const stream = new PeerStream(
         { stream: libp2pStream, clock },
         {
@@ -159,28 +164,43 @@ export class PeerFetcher implements PieceFetcher {
       if (this.#stopped.signal.aborted) throw this.#stopped.signal.reason
       const error = explainDialFailure(cause, deadline.aborted)
       this.#noteFailure(host)
+      host.failedAddresses = parent.addresses.join()
       logger.debug({ parent: parent.host, err: error }, 'parent not reached')
       throw error
     }
   }
 
-  async #dial(parent: Candidate, host: Host, signal: AbortSignal): Promise<Connection> {
+  /** A stream on a connection there is, if the host answers on it, else on a new one. */
+  async #openStream(
+    parent: Candidate,
+    host: Host,
+    signal: AbortSignal,
+  ): Promise<{ connection: Connection; stream: Stream }> {
     const { node } = this.#components
-    const peerId = peerIdFromString(parent.host)
     const suspect = host.suspect
     host.suspect = undefined
     if (suspect?.status === 'open') suspect.abort(new PantalaError('PARENT_SILENT'))
-    const connected = node.getConnections(peerId).find(connection => connection.status === 'open')
-    if (connected !== undefined) return connected
+    const open = (connection: Connection, within: AbortSignal) =>
+      connection.newStream(PIECE_PROTOCOL, { signal: within, maxOutboundStreams: 8 })
+    const connected = node
+      .getConnections(peerIdFromString(parent.host))
+      .findLast(connection => connection.status === 'open')
+    if (connected !== undefined) {
+      const within = AbortSignal.any([signal, AbortSignal.timeout(this.#init.reuseMs)])
+      try {
+        return { connection: connected, stream: await open(connected, within) }
+      } catch (error) {
+        // The host may have moved to another address without a word; what else went wrong is its answer.
+        if (signal.aborted || !within.aborted) throw error
+      }
+    }
     const addresses = parent.addresses
       .slice(0, ADDRESSES_MAX)
       .map(address => withPeerId(address, parent.host))
       .filter(address => address !== undefined)
     if (addresses.length === 0) throw new PantalaError('PARENT_GONE', { detail: 'no address' })
-    return node.dial(
-      addresses.map(address => multiaddr(address)),
-      { signal },
-    )
+    const connection = await dialAnswering(node, addresses, { signal, force: connected !== undefined })
+    return { connection, stream: await open(connection, signal) }
   }
 
   #onStreamEnd(host: Host, stream: PeerStream, connection: Connection, error: PantalaError): void {
@@ -222,6 +242,7 @@ export class PeerFetcher implements PieceFetcher {
         idle: undefined,
         failures: 0,
         retryAt: 0,
+        failedAddresses: undefined,
         suspect: undefined,
       }
       this.#hosts.set(id, host)

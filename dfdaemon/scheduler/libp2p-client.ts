@@ -49,7 +49,9 @@ export interface SchedulerClientInit {
   readonly supernodes: readonly string[]
   readonly secret?: string
   /** Facts for the hello; `addresses` are those other hosts can dial, at most 8 are told. */
-  readonly host: Omit<Hello, 'type' | 'proof' | 'addresses'> & { addresses(): readonly string[] }
+  readonly host: Omit<Hello, 'type' | 'proof' | 'addresses'> & {
+    addresses(nearest?: string): readonly string[]
+  }
   /** What the host holds now; asked at every connect. */
   holdings(): Iterable<Holding>
   /** Upload slots in use and bytes stored, for the heartbeat. */
@@ -279,11 +281,11 @@ export class Libp2pSchedulerClient implements SchedulerClient {
     for (let turn = 0; turn < supernodes.length && !this.#stopping.signal.aborted; turn++) {
       const address = supernodes[this.#place]!
       try {
-        const addresses = host.addresses().slice(0, 8)
+        const { addresses, ...hello } = host
         const { stream, welcome } = await SupernodeStream.open(
           this.#components,
           address,
-          { hello: { ...host, addresses }, secret, load },
+          { hello, addresses, secret, load },
           {
             onMessage: message => this.#onMessage(message),
             onLost: error => this.#onLost(error),

@@ -1,6 +1,5 @@
 // One schedule stream to one supernode: dial, hello, welcome, heartbeats, and the watch over its silence. Knows nothing of tasks.
-import type { Libp2p } from '@libp2p/interface'
-import { multiaddr } from '@multiformats/multiaddr'
+import type { Connection, Libp2p } from '@libp2p/interface'
 import type { Clock, Timer } from '../../shared/clock.ts'
 import {
   type ErrorCode,
@@ -20,6 +19,9 @@ import {
   type SupernodeMessage,
   type Welcome,
 } from '../../shared/protocol/messages.ts'
+import { ADDRESSES_TOLD_MAX } from '../../shared/transport/addresses.ts'
+import { dialAnswering } from '../../shared/transport/dial-answering.ts'
+import { localAddressTowards } from '../../shared/transport/local-address.ts'
 
 /** Dial, handshakes and welcome together, in ms. */
 export const CONNECT_TIMEOUT_MS = 8000
@@ -27,6 +29,9 @@ export const CONNECT_TIMEOUT_MS = 8000
 const OUTBOUND_BYTES_MAX = 8 * 1024 * 1024
 /** Heartbeats without any answer after which the supernode counts as away. */
 const SILENT_HEARTBEATS_MAX = 3
+
+/** How often this machine's addresses are looked at, in ms. */
+const ADDRESSES_WATCH_MS = 2000
 
 export interface StreamListener {
   onMessage(message: SupernodeMessage): void
@@ -40,8 +45,10 @@ export interface SupernodeStreamComponents {
 }
 
 export interface StreamFacts {
-  readonly hello: Omit<Hello, 'type' | 'proof'>
+  readonly hello: Omit<Hello, 'type' | 'proof' | 'addresses'>
   readonly secret: string | undefined
+  /** Where other hosts can dial this one; the first 8 are told. `nearest`: its IP address on the way to the supernode, which goes first. */
+  addresses(nearest?: string): readonly string[]
   load(): { slotsBusy: number; storeBytes: number }
 }
 
@@ -53,6 +60,9 @@ export class SupernodeStream {
   #frames: FrameStream | undefined
   #heartbeat: Timer | undefined
   #expecting: Timer | undefined
+  #watch: Timer | undefined
+  #connection: Connection | undefined
+  #told: readonly string[] = []
   #heardAt = 0
   #isWelcome = false
 
@@ -77,7 +87,10 @@ export class SupernodeStream {
     const made = new SupernodeStream(components, facts, listener)
     try {
       const { libp2p } = components
-      const connection = await libp2p.dial(multiaddr(address), { signal: deadline })
+      const connection = await dialAnswering(libp2p, [address], { signal: deadline })
+      made.#connection = connection
+      const nearest = await localAddressTowards(connection.remoteAddr.toString())
+      made.#told = facts.addresses(nearest).slice(0, ADDRESSES_TOLD_MAX)
       const stream = await connection.newStream(SCHEDULE_PROTOCOL, { signal: deadline })
       const { secret, hello } = facts
       const proof =
@@ -89,16 +102,18 @@ export class SupernodeStream {
         { frameBytesMax: SUPERNODE_FRAME_BYTES_MAX, sendQueueBytesMax: OUTBOUND_BYTES_MAX },
         { onFrame: frame => made.#onFrame(frame), onClose: error => made.#onClose(error) },
       )
-      made.#frames.send(encodeMessage({ type: 'hello', ...hello, proof }))
+      made.#frames.send(encodeMessage({ type: 'hello', ...hello, addresses: made.#told, proof }))
       const onAbort = () => made.#welcomed.reject(deadline.reason)
       deadline.addEventListener('abort', onAbort, { once: true })
       const welcome = await made.#welcomed.promise.finally(() =>
         deadline.removeEventListener('abort', onAbort),
       )
       made.#beat(welcome.heartbeatMs)
+      made.#watchAddresses()
       return { stream: made, welcome }
     } catch (error) {
       made.#frames?.abort(toPantalaError(error, 'SUPERNODE_AWAY'))
+      made.#hangUp()
       throw explain(error, address)
     }
   }
@@ -133,6 +148,7 @@ export class SupernodeStream {
     this.#isWelcome = false
     this.#heartbeat?.cancel()
     this.#expecting?.cancel()
+    this.#watch?.cancel()
     await this.#frames?.close(timeoutMs)
   }
 
@@ -160,12 +176,36 @@ export class SupernodeStream {
   #onClose(error: Error | undefined): void {
     this.#heartbeat?.cancel()
     this.#expecting?.cancel()
+    this.#watch?.cancel()
     const reason = toPantalaError(error ?? new Error('the stream ended'), 'SUPERNODE_AWAY')
     this.#welcomed.promise.catch(() => {})
     this.#welcomed.reject(reason)
     if (!this.#isWelcome) return
     this.#isWelcome = false
+    this.#hangUp()
     queueMicrotask(() => this.#listener.onLost(reason))
+  }
+
+  /** A connection that was lost may look open for a minute or two; the next attempt must not find it. */
+  #hangUp(): void {
+    this.#connection?.abort(new PantalaError('SUPERNODE_AWAY', { detail: 'given up' }))
+  }
+
+  /** Other hosts were told of an address that this machine has no more, as after a move to another network: all is said again. */
+  #checkAddresses(): void {
+    const now = new Set(this.#facts.addresses())
+    const gone = this.#told.find(address => !now.has(address))
+    if (gone !== undefined)
+      this.#frames?.abort(
+        new PantalaError('SUPERNODE_AWAY', { detail: `${gone} is no longer an address of this host` }),
+      )
+  }
+
+  #watchAddresses(): void {
+    this.#watch = this.#clock.after(ADDRESSES_WATCH_MS, () => {
+      this.#checkAddresses()
+      if (this.#isWelcome) this.#watchAddresses()
+    })
   }
 
   #beat(heartbeatMs: number): void {

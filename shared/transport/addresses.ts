@@ -30,13 +30,35 @@ export function withPeerId(address: string, host: string): string | undefined {
   return named === host ? address : undefined
 }
 
-/** Addresses told to others, at most. */
-const ADDRESSES_TOLD_MAX = 8
+/** Addresses told to others, at most: the first of them. */
+export const ADDRESSES_TOLD_MAX = 8
 
-/** Those of a node's addresses that other machines can dial; loopback ones only where there are no others (all on one machine). */
-export function dialableAddresses(addresses: readonly string[]): string[] {
-  const outside = addresses.filter(address => !/^\/(?:ip4\/127\.|ip6\/::1\/)/.test(address))
-  return (outside.length > 0 ? outside : [...addresses]).slice(0, ADDRESSES_TOLD_MAX)
+/** Multiaddrs to listen on for `address`: `[::]` is all of IPv6 and of IPv4, where the machine has both. @throws PantalaError CONFIG_INVALID */
+export function listenMultiaddrs(address: string): string[] {
+  const listen = toTcpMultiaddr(address)
+  return listen.startsWith('/ip6/::/') ? [listen, listen.replace('/ip6/::/', '/ip4/0.0.0.0/')] : [listen]
+}
+
+/** Addresses that mean something on one machine or one link only. */
+const localPattern = /^\/(?:ip4\/(?:127\.|169\.254\.|0\.0\.0\.0\/)|ip6\/(?:::1?\/|fe[89ab][0-9a-f]:))/i
+
+/**
+ * Those of a node's addresses that other machines can dial; local ones only where there are no others (all on one machine). First those at
+ * `nearest`, the IP address from which others are reached, then both families in turn: machines may have hundreds on bridges.
+ */
+export function dialableAddresses(addresses: readonly string[], nearest?: string): string[] {
+  const outside = addresses.filter(address => !localPattern.test(address))
+  const usable = outside.length > 0 ? outside : [...addresses]
+  const isNearest = (address: string) => nearest !== undefined && address.split('/', 3)[2] === nearest
+  const near = usable.filter(isNearest)
+  const rest = usable.filter(address => !isNearest(address))
+  const sixes = rest.filter(address => address.startsWith('/ip6/'))
+  const others = rest.filter(address => !address.startsWith('/ip6/'))
+  const inTurn = Array.from({ length: Math.max(sixes.length, others.length) }, (_, index) => [
+    others[index],
+    sixes[index],
+  ])
+  return [...near, ...inTurn.flat().filter(address => address !== undefined)]
 }
 
 function parseMultiaddr(text: string) {

@@ -138,6 +138,8 @@ export interface TestHostInit {
   readonly supernodes: readonly string[]
   readonly holdings?: () => Iterable<Holding>
   readonly silentMs?: number
+  /** Told to others; by itself what the node listens on. */
+  readonly addresses?: () => readonly string[]
 }
 
 /** Starts a host's node and its scheduler client; does not wait for the welcome. */
@@ -154,7 +156,7 @@ export async function startTestHost(init: TestHostInit) {
         seed: init.seed ?? false,
         uploadSlots: 16,
         version: '0',
-        addresses: () => libp2p.getMultiaddrs().map(address => address.toString()),
+        addresses: init.addresses ?? (() => libp2p.getMultiaddrs().map(String)),
       },
       holdings: init.holdings ?? (() => []),
       load: () => ({ slotsBusy: 0, storeBytes: 0 }),
