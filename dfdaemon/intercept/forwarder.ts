@@ -7,6 +7,7 @@ import type { Logger } from '../../shared/logger.ts'
 import type { HttpProxies } from '../../shared/source/reach/http-proxy.ts'
 import { passStream } from '../proxy/body-sender.ts'
 import { answerError } from '../proxy/oci-error.ts'
+import { hasBody, readRequestBody } from '../proxy/request-body.ts'
 import { passBackHeaders, passOnHeaders } from './message-headers.ts'
 import type { Dialler } from './outbound/dialler.ts'
 import { readTarget, showTarget, type Target } from './outbound/host-name.ts'
@@ -89,7 +90,12 @@ export class Forwarder {
       // The client waits for leave to send its body; what the host says to that can't be waited for.
       if (request.headers.expect !== undefined) response.writeContinue()
       const answer = await this.#send(request, destination, gone.signal)
-      response.writeHead(answer.statusCode, passBackHeaders(answer.headers))
+      try {
+        response.writeHead(answer.statusCode, passBackHeaders(answer.headers))
+      } catch (error) {
+        answer.body.destroy()
+        throw error
+      }
       await passStream(answer.body, response, {
         stalledSendMs: this.#init.stalledSendMs,
         signal: gone.signal,
@@ -136,7 +142,8 @@ export class Forwarder {
         path,
         method: request.method as Dispatcher.HttpMethod,
         headers,
-        body: hasBody(request) ? request : null,
+        // Undici takes what can be iterated; its type says streams only.
+        body: (hasBody(request) ? readRequestBody(request, { signal }) : null) as unknown as null,
         signal,
       })
       // A body that breaks after its reader went away must not end the process.
@@ -187,10 +194,6 @@ export function sendError(request: IncomingMessage, response: ServerResponse, th
     ...(hasBody(request) ? { connection: 'close' } : {}),
   })
   response.end(request.method === 'HEAD' ? undefined : body)
-}
-
-function hasBody({ headers }: IncomingMessage): boolean {
-  return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0
 }
 
 /** Undici's and Node's texts name hosts and ports, never header values. */

@@ -1,21 +1,9 @@
 // Which headers of a message an HTTP proxy passes on, and how it tells that a message has been here before. Pure.
 import { PantalaError } from '../../shared/errors.ts'
+import { hopHeaders, namedByConnection } from '../proxy/hop-headers.ts'
 
-/** Headers of one connection (RFC 9110, section 7.6.1), and those that undici sets by itself. */
-const ownHeaders = new Set([
-  'connection',
-  'expect',
-  'host',
-  'keep-alive',
-  'proxy-authenticate',
-  'proxy-authorization',
-  'proxy-connection',
-  'te',
-  'trailer',
-  'transfer-encoding',
-  'upgrade',
-  'via',
-])
+/** Besides headers of one connection: what is set anew here. */
+const ownHeaders: ReadonlySet<string> = new Set([...hopHeaders, 'host', 'via'])
 
 /**
  * Headers to send on, as name and value in turn: those of one connection left out, the host asked for and this proxy added.
@@ -23,15 +11,15 @@ const ownHeaders = new Set([
  * @throws PantalaError LOOP_DETECTED if this proxy is among those the message came through
  */
 export function passOnHeaders(raw: readonly string[], host: string, self: string): string[] {
-  const named = new Set<string>()
+  const connection: string[] = []
   const through: string[] = []
   for (let index = 0; index < raw.length; index += 2) {
     const name = raw[index]!.toLowerCase()
-    if (name === 'connection')
-      for (const one of raw[index + 1]!.split(',')) named.add(one.trim().toLowerCase())
+    if (name === 'connection') connection.push(raw[index + 1]!)
     if (name === 'via') through.push(raw[index + 1]!)
   }
   const via = viaHeader(through.join(', '), host, self)
+  const named = namedByConnection(connection)
   const kept: string[] = ['host', host]
   for (let index = 0; index < raw.length; index += 2) {
     const name = raw[index]!.toLowerCase()
@@ -52,13 +40,7 @@ export function viaHeader(through: string, host: string, self: string): string {
 export function passBackHeaders(
   headers: Readonly<Record<string, string | string[] | undefined>>,
 ): Record<string, string | string[]> {
-  const named = new Set(
-    [headers['connection'] ?? []]
-      .flat()
-      .join(',')
-      .toLowerCase()
-      .split(/[\s,]+/),
-  )
+  const named = namedByConnection(headers['connection'])
   return Object.fromEntries(
     Object.entries(headers).filter(
       (entry): entry is [string, string | string[]] =>

@@ -13,9 +13,9 @@ export interface BodyReading {
   /** Ends the reading without ending the request. */
   readonly signal: AbortSignal
   /** Told before the first byte is waited for. */
-  onBegin(): void
+  onBegin?(): void
   /** Told of each chunk, when it is taken. */
-  onChunk(bytes: number): void
+  onChunk?(bytes: number): void
 }
 
 /**
@@ -26,12 +26,12 @@ export async function* readRequestBody(
   request: IncomingMessage,
   { signal, onBegin, onChunk }: BodyReading,
 ): AsyncGenerator<Buffer> {
-  onBegin()
+  onBegin?.()
   for (;;) {
     signal.throwIfAborted()
     const chunk: Buffer | null = request.read()
     if (chunk !== null) {
-      onChunk(chunk.byteLength)
+      onChunk?.(chunk.byteLength)
       yield chunk
     } else if (request.readableEnded) break
     else if (request.destroyed) throw clientGone()

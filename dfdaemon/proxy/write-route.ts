@@ -4,6 +4,7 @@ import type { Readable } from 'node:stream'
 import { PantalaError } from '../../shared/errors.ts'
 import type { WriteAnswer } from '../../shared/source/write-client.ts'
 import { passStream } from './body-sender.ts'
+import { hopHeaders, namedByConnection } from './hop-headers.ts'
 import { type OciRequest, type OciTarget, quoteAsked, readOciName } from './oci-path.ts'
 import type { Face, ProxyComponents, ProxyExchange } from './proxy-context.ts'
 import { changeParameter, parameters } from './raw-query.ts'
@@ -20,23 +21,8 @@ export interface WriteComponents extends Pick<ProxyComponents, 'writes' | 'notes
   readonly locations: UploadLocations
 }
 
-/** Meant for one hop only (RFC 9110, section 7.6.1), or for this one. */
-const hopHeaders: ReadonlySet<string> = new Set([
-  'connection',
-  'expect',
-  'host',
-  'keep-alive',
-  'proxy-authenticate',
-  'proxy-authorization',
-  'proxy-connection',
-  'te',
-  'trailer',
-  'transfer-encoding',
-  'upgrade',
-  // Promises about the registry's own address.
-  'alt-svc',
-  'strict-transport-security',
-])
+/** Besides headers of one connection: `host` is meant for this hop, and the others are promises about the registry's own address. */
+const ownHeaders: ReadonlySet<string> = new Set(['host', 'alt-svc', 'strict-transport-security'])
 
 const methodsOf: Readonly<Record<OciTarget['kind'], readonly string[]>> = {
   root: [],
@@ -149,13 +135,16 @@ function pathFor({ locations }: WriteComponents, { asked, exchange, face }: Writ
 function endToEnd(
   headers: Readonly<Record<string, string | readonly string[] | undefined>>,
 ): Record<string, string | readonly string[]> {
-  const named = String(headers['connection'] ?? '')
-    .toLowerCase()
-    .split(',')
-    .map(name => name.trim())
+  const named = namedByConnection(headers['connection'])
   const kept: Record<string, string | readonly string[]> = {}
   for (const [name, value] of Object.entries(headers))
-    if (value !== undefined && !hopHeaders.has(name) && !named.includes(name) && !name.startsWith(':'))
+    if (
+      value !== undefined &&
+      !hopHeaders.has(name) &&
+      !ownHeaders.has(name) &&
+      !named.has(name) &&
+      !name.startsWith(':')
+    )
       kept[name] = value
   return kept
 }
