@@ -14,5 +14,6 @@ export const HOST_HELD_MAX = 100_000
 export const TASK_IDLE_MS = 24 * 60 * 60_000
 /** Tasks looked at for forgetting in one sweep. */
 export const SWEEP_TASKS_MAX = 64
-/** Children looked at in one sweep. */
+/** Children looked at in one sweep, and of them those for whom parents are chosen. */
 export const SWEEP_CHILDREN_MAX = 2000
+export const SWEEP_CHOICES_MAX = 400

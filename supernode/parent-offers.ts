@@ -20,8 +20,12 @@ const OVER_CAP_AFTER_MS = 1000
 /** Parents that each child has while there are too few holders for more, so that the first children do not take what all need to begin. */
 const PARENTS_SCARCE = 4
 
+/** Parents that each child has where as many hold all as want it: any of these has all that the child lacks. */
+const PARENTS_FULL = 8
+
 /** How many parents a child of the task is given for now: its share of the children that the holders take. */
 export function parentsWished(task: Task): number {
+  if (task.full.size >= PARENTS_FULL && task.full.size >= task.wanting.size) return PARENTS_FULL
   const holders = task.offering.size + task.full.size
   const share = Math.floor((holders * CHILDREN_PER_PEER_MAX) / Math.max(1, task.wanting.size))
   return Math.min(PARENTS_FIRST, Math.max(PARENTS_SCARCE, share))
@@ -75,10 +79,11 @@ export class ParentOffers {
     })
   }
 
-  /** Gives a child that has fewer than `count` parents more. */
-  fillUp(child: Peer, now: number, count = parentsWished(child.task)): void {
-    if (child.isSated || child.parents.size >= count) return
+  /** Gives a child that has fewer than `count` parents more; false if it has as many. */
+  fillUp(child: Peer, now: number, count = parentsWished(child.task)): boolean {
+    if (child.parents.size >= count || child.isSated) return false
     this.offer(child, now, count - child.parents.size)
+    return true
   }
 
   /** A child that waits for these pieces, and whose parents have none of them, gets one that has; at its limit it leaves two others. */

@@ -184,11 +184,7 @@ export class Scheduler {
   /** Sends what has gathered: hashes to all who want a task, parents to those who have few. */
   flush(now: number): void {
     this.#pushes.sendHashes()
-    for (const task of this.#pushes.takeFresh()) {
-      // Slots go first to those that have no parent at all.
-      for (const child of task.wanting) if (child.parents.size === 0) this.#offers.fillUp(child, now, 1)
-      for (const child of task.wanting) this.#offers.fillUp(child, now)
-    }
+    this.#pushes.giveParents((child, count) => this.#offers.fillUp(child, now, count))
   }
 
   /** Looks after what no message starts: the silent, grants without progress, children without a useful parent. */

@@ -1,6 +1,12 @@
 // What time alone brings about: silent hosts, grants without progress, stuck children, tasks of no use. A sweep's work is bounded.
 import type { Coverage } from './coverage.ts'
-import { GRANT_STALL_MS, SWEEP_CHILDREN_MAX, SWEEP_TASKS_MAX, TASK_IDLE_MS } from './limits.ts'
+import {
+  GRANT_STALL_MS,
+  SWEEP_CHILDREN_MAX,
+  SWEEP_CHOICES_MAX,
+  SWEEP_TASKS_MAX,
+  TASK_IDLE_MS,
+} from './limits.ts'
 import type { ParentOffers } from './parent-offers.ts'
 import type { ClusterState } from './state/cluster-state.ts'
 import type { StateEvent } from './state/events.ts'
@@ -58,15 +64,18 @@ export class Sweeper {
   /** A child may have had nothing to take from a host when that host began to offer, so those with few parents are looked at again. */
   #helpChildren(now: number): void {
     const { offers, coverage } = this.#components
-    for (let looked = 0; looked < SWEEP_CHILDREN_MAX; looked++) {
+    let choices = SWEEP_CHOICES_MAX
+    for (let looked = 0; looked < SWEEP_CHILDREN_MAX && choices > 0; looked++) {
       const next = this.#children.next()
       if (next.done) {
         this.#children = this.#walkChildren()
         return
       }
       const child = next.value
-      if (offers.helpStuck(child, now)) coverage.coverOwn(child, now)
-      else if (child.parents.size > 0) offers.fillUp(child, now)
+      if (offers.helpStuck(child, now)) {
+        coverage.coverOwn(child, now)
+        choices--
+      } else if (child.parents.size > 0 && offers.fillUp(child, now)) choices--
     }
   }
 

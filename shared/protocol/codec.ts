@@ -1,5 +1,4 @@
 // Puts schedule messages on the wire as CBOR and takes them off again, checking every field; knows nothing of streams or of meaning.
-import { decode, encode, Tokenizer } from 'cborg'
 import { PantalaError } from '../errors.ts'
 import {
   BLOB_BYTES_MAX,
@@ -8,6 +7,7 @@ import {
   PIECE_BYTES_MIN,
   PIECE_HASH_BYTES,
 } from '../piece.ts'
+import { decodeCbor, encodeCbor } from './cbor.ts'
 import {
   bytes,
   type Check,
@@ -229,7 +229,7 @@ const supernodeMessages: Table<SupernodeMessage> = {
 
 /** Encodes a message; the bytes are the frame's content. @throws PantalaError MESSAGE_INVALID if it is over the frame limit */
 export function encodeMessage(message: HostMessage | SupernodeMessage): Uint8Array {
-  const frame = encode(message, { ignoreUndefinedProperties: true })
+  const frame = encodeCbor(message)
   if (frame.byteLength > SUPERNODE_FRAME_BYTES_MAX)
     throw new PantalaError('MESSAGE_INVALID', { detail: `${message.type} of ${frame.byteLength} bytes` })
   return frame
@@ -254,37 +254,11 @@ function decodeChecked(
     throw new PantalaError('MESSAGE_INVALID', { detail: `${frame.byteLength} bytes, limit ${bytesMax}` })
   let message: unknown
   try {
-    // A plain view, since `slice` of a Buffer does not copy and the frame's memory may be reused.
-    const plain = new Uint8Array(frame.buffer, frame.byteOffset, frame.byteLength)
-    message = decode(plain, { ...decodeOptions, tokenizer: new CountingTokenizer(plain) })
+    message = decodeCbor(frame, MESSAGE_ITEMS_MAX)
   } catch (cause) {
     throw new PantalaError('MESSAGE_INVALID', { detail: 'not the CBOR expected', cause })
   }
   const type = (message as { type?: unknown } | null)?.type
   if (typeof type !== 'string' || !Object.hasOwn(table, type)) failCheck('type', 'a known message type')
   return table[type]!(message, type)
-}
-
-const decodeOptions = {
-  strict: true,
-  allowIndefinite: false,
-  allowUndefined: false,
-  allowInfinity: false,
-  allowNaN: false,
-  allowBigInt: false,
-  rejectDuplicateMapKeys: true,
-} as const
-
-/** Ends the decoding of a message with too many items, before they are all in memory. */
-class CountingTokenizer extends Tokenizer {
-  #items = 0
-
-  constructor(frame: Uint8Array) {
-    super(frame, decodeOptions)
-  }
-
-  override next(): ReturnType<Tokenizer['next']> {
-    if (++this.#items > MESSAGE_ITEMS_MAX) failCheck('message', `at most ${MESSAGE_ITEMS_MAX} items`)
-    return super.next()
-  }
 }

@@ -43,10 +43,7 @@ export function chooseParents(state: ClusterState, child: Peer, choice: Choice):
   const { now, random } = choice
   const scored: { host: Host; cost: number }[] = []
   const pieces = choice.pieces ?? wantedPieces(child)
-  const looked = new Set<Host>()
   const consider = (host: Host) => {
-    if (looked.has(host)) return
-    looked.add(host)
     if (host === child.host || child.parents.has(host.id) || host.uploadSlots === 0) return
     if (!hasFreeSlot(host, task, choice)) return
     if (child.isBlocked(host, now) || state.corruptReports.isQuarantined(host.id, now)) return
@@ -60,7 +57,8 @@ export function chooseParents(state: ClusterState, child: Peer, choice: Choice):
     if (pieces !== undefined) {
       for (const host of state.seeds) {
         const peer = task.peers.get(host.id)
-        if (peer !== undefined && canGive(peer, child, pieces)) consider(host)
+        const isThere = scored.some(one => one.host === host)
+        if (peer !== undefined && !isThere && canGive(peer, child, pieces)) consider(host)
       }
     }
   }

@@ -35,14 +35,16 @@ export class SampleSet<T> {
     return this.#items[Symbol.iterator]()
   }
 
-  /** Up to `count` different items: all of them if there are no more, else a run of neighbours from each of two random places. */
+  /** Up to `count` different items: all of them if there are no more, else each drawn at random. */
   sample(count: number, random: () => number): T[] {
     const items = this.#items
     if (items.length <= count) return items.slice()
-    const found = new Set<T>()
-    // Independent draws; few repeats, since there are more items than wanted. The bound keeps a bad `random` from looping.
-    for (let draw = 0; draw < count * 2 && found.size < count; draw++)
-      found.add(items[Math.min(items.length - 1, Math.floor(random() * items.length))]!)
-    return [...found]
+    // So few that looking through them beats a Set. The bound keeps a bad `random` from looping.
+    const found: T[] = []
+    for (let draw = 0; draw < count * 2 && found.length < count; draw++) {
+      const item = items[Math.min(items.length - 1, Math.floor(random() * items.length))]!
+      if (!found.includes(item)) found.push(item)
+    }
+    return found
   }
 }

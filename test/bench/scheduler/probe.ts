@@ -33,6 +33,8 @@ export class SchedulerProbe implements Outbox {
   encodedBytes = 0
   messagesOut = 0
   piecesReported = 0
+  /** CPU time of the longest flush or sweep, in ms. */
+  longestHoldMs = 0
   /** Real ms of the calls of each second of virtual time. */
   readonly busyMs: number[] = []
   #said: Said[] = []
@@ -67,11 +69,19 @@ export class SchedulerProbe implements Outbox {
   }
 
   flush(now: number): void {
-    this.#time('flush', now, () => this.scheduler.flush(now))
+    this.#hold(() => this.#time('flush', now, () => this.scheduler.flush(now)))
   }
 
   sweep(now: number): void {
-    this.#time('sweep', now, () => this.scheduler.sweep(now))
+    this.#hold(() => this.#time('sweep', now, () => this.scheduler.sweep(now)))
+  }
+
+  /** By CPU time, since others may take the core in between. */
+  #hold(call: () => void): void {
+    const before = process.threadCpuUsage()
+    call()
+    const { user, system } = process.threadCpuUsage(before)
+    this.longestHoldMs = Math.max(this.longestHoldMs, (user + system) / 1000)
   }
 
   // ---- the outbox ----

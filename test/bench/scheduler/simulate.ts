@@ -23,8 +23,10 @@ export interface SimulationFigures {
   /** Every call in which the scheduler decides: joins, registrations, reports, ends, faults. */
   readonly decisions: CallFigures
   readonly calls: Readonly<Record<CallKind, CallFigures>>
+  /** Share of the time that the process had a core; less than 1 where others took it. */
+  readonly coreShare: number
   readonly decisionsPerSecond: number
-  /** Over all time that the scheduler took, flushes and sweeps in it: reports with decoding and encoding, without, and the pieces in them. */
+  /** Over all CPU time that the scheduler took, flushes and sweeps in it: report messages with decoding and encoding, without, and the pieces in them. */
   readonly reportsPerSecond: number
   readonly reportsPerSecondBare: number
   readonly piecesPerSecond: number
@@ -36,6 +38,8 @@ export interface SimulationFigures {
   /** Share of its one core that the scheduler took in the busiest second. */
   readonly busiestSecond: number
   readonly busyShare: number
+  /** CPU time of the longest flush or sweep, in ms. */
+  readonly longestHoldMs: number
   /** Time of a pull over the least it could take. */
   readonly pullRatio: {
     readonly p50: number
@@ -56,18 +60,27 @@ export function simulate(plan: string, seed: number): SimulationFigures {
   const init = kind === 'day' ? planDay(Number(hosts), Number(images), seed) : planRush(Number(hosts), seed)
   const model = new SwarmModel(init)
   const startedAt = performance.now()
+  const cpuBefore = process.threadCpuUsage()
   model.joinAll()
   model.run()
+  const cpu = process.threadCpuUsage(cpuBefore)
   const realSeconds = (performance.now() - startedAt) / 1000
-  return sumUp(plan, model, init.pulls.length, realSeconds)
+  const coreShare = Math.min(1, (cpu.user + cpu.system) / 1e6 / realSeconds)
+  return sumUp(plan, model, init.pulls.length, { realSeconds, coreShare })
 }
 
-function sumUp(plan: string, model: SwarmModel, pulls: number, realSeconds: number): SimulationFigures {
+function sumUp(
+  plan: string,
+  model: SwarmModel,
+  pulls: number,
+  { realSeconds, coreShare }: { realSeconds: number; coreShare: number },
+): SimulationFigures {
   const { probe } = model
   const { flush: _, sweep: __, ...deciding } = probe.calls
   const decisions = new LogHistogram()
   for (const histogram of Object.values(deciding)) decisions.add(histogram)
   const busyMs = Object.values(probe.calls).reduce((sum, histogram) => sum + histogram.sum, probe.decodeMs)
+  const busySeconds = (busyMs / 1000) * coreShare
   const reports = probe.calls.report.count
   const ratios = model.times.map(({ tookMs, boundMs }) => tookMs / boundMs).sort((a, b) => a - b)
   const at = (q: number) => ratios[Math.min(ratios.length - 1, Math.floor(q * ratios.length))] ?? 0
@@ -87,10 +100,11 @@ function sumUp(plan: string, model: SwarmModel, pulls: number, realSeconds: numb
     calls: Object.fromEntries(
       Object.entries(probe.calls).map(([kind, histogram]) => [kind, figuresOf(histogram)]),
     ) as Record<CallKind, CallFigures>,
-    decisionsPerSecond: decisions.count / (busyMs / 1000),
-    reportsPerSecond: reports / (busyMs / 1000),
-    reportsPerSecondBare: reports / ((busyMs - probe.decodeMs - probe.encodeMs) / 1000),
-    piecesPerSecond: probe.piecesReported / (busyMs / 1000),
+    coreShare,
+    decisionsPerSecond: decisions.count / busySeconds,
+    reportsPerSecond: reports / busySeconds,
+    reportsPerSecondBare: reports / (busySeconds - ((probe.decodeMs + probe.encodeMs) / 1000) * coreShare),
+    piecesPerSecond: probe.piecesReported / busySeconds,
     decodeMs: probe.decodeMs,
     encodeMs: probe.encodeMs,
     messagesIn: decisions.count,
@@ -98,6 +112,7 @@ function sumUp(plan: string, model: SwarmModel, pulls: number, realSeconds: numb
     encodedMiB: probe.encodedBytes / 2 ** 20,
     busiestSecond: probe.busyMs.reduce((most, ms) => Math.max(most, ms ?? 0), 0) / 1000,
     busyShare: busyMs / model.now,
+    longestHoldMs: probe.longestHoldMs,
     pullRatio: { p50: at(0.5), p90: at(0.9), p99: at(0.99), max: at(1) },
     pullRatios: Array.from({ length: 100 }, (_, percent) => round(at(percent / 100))),
     sourceRatio: model.sourceBytes / wantedBytes,
