@@ -1,5 +1,7 @@
-// Lengths of blobs as manifests claim them and the source confirms them; where claims differ, nothing is believed until it is asked.
+// Lengths of blobs as a registry's manifests claim them and the registry itself confirms them, each registry's apart: any of them may lie.
+// Where claims differ, nothing is believed until it is asked.
 import type { Digest } from '../../shared/digest.ts'
+import { canonicalRegistry } from '../../shared/source/upstreams.ts'
 
 const SIZES_MAX = 50_000
 
@@ -10,35 +12,40 @@ interface Known {
 }
 
 export class BlobSizes {
-  /** Least recently noted first. */
-  readonly #sizes = new Map<Digest, Known>()
+  /** By registry and digest, least recently noted first. */
+  readonly #sizes = new Map<string, Known>()
 
   /** Length in bytes; undefined if unknown or disputed. */
-  sizeOf(digest: Digest): number | undefined {
-    const known = this.#sizes.get(digest)
+  sizeOf(registry: string, digest: Digest): number | undefined {
+    const known = this.#sizes.get(keyOf(registry, digest))
     return known === undefined || known.standing === 'disputed' ? undefined : known.bytes
   }
 
   /** A manifest says so. Anyone may write one, so that a claim never replaces another. True if this was news. */
-  claim(digest: Digest, bytes: number): boolean {
-    const known = this.#sizes.get(digest)
+  claim(registry: string, digest: Digest, bytes: number): boolean {
+    const key = keyOf(registry, digest)
+    const known = this.#sizes.get(key)
     if (known?.standing === 'confirmed' || known?.standing === 'disputed') return false
     if (known !== undefined && known.bytes !== bytes) {
-      this.#set(digest, { bytes, standing: 'disputed' })
+      this.#set(key, { bytes, standing: 'disputed' })
       return true
     }
-    this.#set(digest, { bytes, standing: 'claimed' })
+    this.#set(key, { bytes, standing: 'claimed' })
     return known === undefined
   }
 
   /** The source itself says so. */
-  confirm(digest: Digest, bytes: number): void {
-    this.#set(digest, { bytes, standing: 'confirmed' })
+  confirm(registry: string, digest: Digest, bytes: number): void {
+    this.#set(keyOf(registry, digest), { bytes, standing: 'confirmed' })
   }
 
-  #set(digest: Digest, known: Known): void {
-    this.#sizes.delete(digest)
-    this.#sizes.set(digest, known)
+  #set(key: string, known: Known): void {
+    this.#sizes.delete(key)
+    this.#sizes.set(key, known)
     if (this.#sizes.size > SIZES_MAX) this.#sizes.delete(this.#sizes.keys().next().value!)
   }
+}
+
+function keyOf(registry: string, digest: Digest): string {
+  return `${canonicalRegistry(registry)} ${digest}`
 }

@@ -79,7 +79,8 @@ export class Manifests {
     )
     this.#tags = new TagMemory({ clock, store: this.#store }, { tagFreshMs: init.tagFreshMs })
     this.#asker = new SourceAsker({ scheduler, client, logger })
-    const onLength = (digest: Digest, length: number): void => this.#sizes.confirm(digest, length)
+    const onLength = ({ registry }: SourceRef, digest: Digest, length: number): void =>
+      this.#sizes.confirm(registry, digest, length)
     this.#writes = new WriteMemory({ clock })
     this.#rights = new ReadRights(
       { asker: this.#asker, coalescer: this.#coalescer, clock, onLength, writes: this.#writes },
@@ -112,9 +113,9 @@ export class Manifests {
     return manifest
   }
 
-  /** Length in bytes of a blob listed by a manifest seen, or confirmed by the source; undefined if unknown or claimed in two ways. */
-  sizeOf(digest: Digest): number | undefined {
-    return this.#sizes.sizeOf(digest)
+  /** Length in bytes of a blob, as a manifest of this registry claims it or it confirms it; undefined if unknown or claimed in two ways. */
+  sizeOf({ registry }: SourceRef, digest: Digest): number | undefined {
+    return this.#sizes.sizeOf(registry, digest)
   }
 
   /**
@@ -268,7 +269,8 @@ export class Manifests {
   #noteListed(source: SourceRef, manifest: Manifest): void {
     const { listed } = readManifest(manifest.body)
     this.#rights.memory.list(source, listed.keys())
-    for (const [digest, bytes] of listed) if (bytes !== undefined) this.#sizes.claim(digest, bytes)
+    for (const [digest, bytes] of listed)
+      if (bytes !== undefined) this.#sizes.claim(source.registry, digest, bytes)
   }
 
   #serveStale(

@@ -27,7 +27,7 @@ export interface RightsComponents {
   readonly coalescer: Coalescer
   readonly writes: WriteMemory
   /** Told of each length that the source confirms, in bytes. */
-  readonly onLength: (digest: Digest, length: number) => void
+  readonly onLength: (source: SourceRef, digest: Digest, length: number) => void
 }
 
 export interface RightsInit extends AccessInit {
@@ -171,7 +171,7 @@ export class ReadRights {
       if (!this.isOpen(source)) throw staleWord(source)
       return
     }
-    onLength(digest, length)
+    onLength(source, digest, length)
     this.memory.accept(scope, ageMs)
     this.memory.confirm(source, digest)
     writes.settle(source, digest, askedAt)

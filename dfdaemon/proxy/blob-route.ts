@@ -31,7 +31,7 @@ export async function serveBlob(
   const request: BlobRequest = {
     digest: admitted.key,
     source: admitted.source,
-    size: manifests.sizeOf(digest),
+    size: manifests.sizeOf(source, digest),
   }
   const common = {
     'docker-content-digest': digest,

@@ -24,8 +24,8 @@ export interface ManifestSource {
     request: { source: SourceRef; reference: string; accept: readonly string[] },
     signal: AbortSignal,
   ): Promise<ServedManifest>
-  /** Length of a blob that some manifest named, in bytes. */
-  sizeOf(digest: Digest): number | undefined
+  /** Length of a blob that some manifest of this registry named, in bytes. */
+  sizeOf(source: SourceRef, digest: Digest): number | undefined
   /** Makes sure that this caller may read the blob, `fresh` by the source's word of now: what it is kept under, and whom to ask for it. @throws PantalaError of the source if not */
   admit(
     source: SourceRef,

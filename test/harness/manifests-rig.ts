@@ -81,6 +81,10 @@ export class ManifestsRig {
     return this.manifests.admit(this.source(authorization), digest, false, this.signal)
   }
 
+  sizeOf(digest: Digest) {
+    return this.manifests.sizeOf(this.source(), digest)
+  }
+
   source(authorization?: string): SourceRef {
     return {
       registry: 'reg.lab',

@@ -135,16 +135,30 @@ test('lengths come from manifests; claims that differ are not believed until the
       layers: [{ digest: 'x', size: 1 }, { digest: `sha256:${'4'.repeat(64)}`, size: -1 }, null, 7],
     })
     await rig.get('v1')
-    assert.equal(rig.manifests.sizeOf(layer), 1234)
+    assert.equal(rig.sizeOf(layer), 1234)
     await rig.get('odd')
     await rig.get('lie')
-    assert.equal(rig.manifests.sizeOf(layer), undefined)
-    assert.equal(rig.manifests.sizeOf(config), 7)
+    assert.equal(rig.sizeOf(layer), undefined)
+    assert.equal(rig.sizeOf(config), 7)
     rig.client.lengths.set(layer, 1234)
     await rig.admit(layer, 'Bearer other')
-    assert.equal(rig.manifests.sizeOf(layer), 1234)
+    assert.equal(rig.sizeOf(layer), 1234)
     await rig.get('lie')
-    assert.equal(rig.manifests.sizeOf(layer), 1234)
+    assert.equal(rig.sizeOf(layer), 1234)
+  }))
+
+test('what one registry says of a blob’s length is not believed of another’s', () =>
+  ManifestsRig.run(async rig => {
+    rig.client.put('v1', image)
+    rig.client.put('lie', { ...image, layers: [{ digest: layer, size: 5 }] })
+    const evil = { registry: 'evil.lab', repository: 'a/b', authorization: 'Bearer own' }
+    await rig.manifests.get({ source: evil, reference: 'lie', accept: [] }, rig.signal)
+    rig.client.lengths.set(layer, 5)
+    await rig.manifests.admit(evil, layer, true, rig.signal)
+    assert.equal(rig.manifests.sizeOf(evil, layer), 5)
+    assert.equal(rig.sizeOf(layer), undefined)
+    await rig.get('v1')
+    assert.equal(rig.sizeOf(layer), 1234)
   }))
 
 test('bodies on disk stay within their bytes', () =>
