@@ -9,7 +9,7 @@ import type { ClientAnswer } from './client.ts'
 import { LinkUsage, type UsageSample } from './link-usage.ts'
 import { Namespaces } from './namespaces.ts'
 import { type Scenario, startDelays, wavesOf } from './scenarios.ts'
-import { SwarmCluster, type SwarmHost } from './swarm-cluster.ts'
+import { SwarmCluster, type SwarmHost, WARM_UP_REPOSITORY } from './swarm-cluster.ts'
 
 /** Times in ms, from a host's own beginning. */
 export interface SwarmTimes {
@@ -46,6 +46,8 @@ export interface SwarmFigures {
 }
 
 const GiB = 2 ** 30
+/** Layers of the image that everybody pulls before, in bytes. */
+const WARM_UP_LAYERS = Array.from({ length: 4 }, () => 16 * 2 ** 20)
 
 async function play(scenario: Scenario, namespaces: Namespaces): Promise<SwarmFigures> {
   const directory = await mkdtemp(join(tmpdir(), 'pantala-swarm-'))
@@ -57,6 +59,7 @@ async function play(scenario: Scenario, namespaces: Namespaces): Promise<SwarmFi
     await cluster.startSupernode()
     for (let number = 1; number <= scenario.hosts; number++)
       await cluster.addHost(number, zoneOf(scenario, number))
+    await warmUp(cluster, join(directory, 'warm-up'))
     limitLinks(scenario, namespaces)
     const direct = scenario.direct ? await pullDirect(cluster) : undefined
     await cluster.registry.settle()
@@ -66,6 +69,19 @@ async function play(scenario: Scenario, namespaces: Namespaces): Promise<SwarmFi
     await cluster.stop()
     await rm(directory, { recursive: true, force: true, maxRetries: 3 })
   }
+}
+
+/** A service compiles its code while it pulls for the first time; what is measured is the rest of its life. Links have no limit yet. */
+async function warmUp(cluster: SwarmCluster, directory: string): Promise<void> {
+  const layout = await makeSmallImage({
+    directory,
+    seed: 'warm-up',
+    layerBytes: WARM_UP_LAYERS,
+    index: false,
+  })
+  await cluster.push(layout, WARM_UP_REPOSITORY)
+  const answers = await Promise.all(cluster.hosts.map(host => cluster.pull(host, WARM_UP_REPOSITORY)))
+  answers.forEach(expectDone)
 }
 
 /** Every second host is in zone b where there are two. */
@@ -93,6 +109,8 @@ async function pullThrough(
   namespaces: Namespaces,
   direct: SwarmTimes | undefined,
 ): Promise<SwarmFigures> {
+  const readUploads = () => Promise.all(cluster.hosts.map(host => cluster.uploadBytes(host)))
+  const uploadsBefore = await readUploads()
   const cpuBefore = cluster.readCpu()
   const thinBefore = scenario.thinRate === undefined ? undefined : namespaces.thinCounters()
   const machineBefore = readMachine()
@@ -111,7 +129,8 @@ async function pullThrough(
   const imageBytes = answers[0]!.bytes
   const boundMs = (imageBytes * 8000) / scenario.rate
   const times = timesOf(answers)
-  const uploads = await Promise.all(cluster.hosts.map(host => cluster.uploadBytes(host)))
+  // A killed process forgot what it gave before.
+  const uploads = (await readUploads()).map((bytes, index) => Math.max(0, bytes - uploadsBefore[index]!))
   const pulled = (imageBytes * scenario.hosts) / GiB
   const all = odd === undefined ? answers : [...answers, odd]
   const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0)

@@ -19,6 +19,8 @@ export const SUPERNODE_NUMBER = 251
 export const CONTROL_NUMBER = 252
 const REGISTRY_PORT = 5000
 const REPOSITORY = 'bench/image'
+/** Of the image that everybody pulls before anything is measured. */
+export const WARM_UP_REPOSITORY = 'bench/warm-up'
 const READY_MS = 60_000
 
 export interface SwarmHost {
@@ -63,7 +65,11 @@ export class SwarmCluster {
 
   async startRegistry(layout: OciLayout): Promise<void> {
     await this.registry.start()
-    await this.registry.push(layout, REPOSITORY)
+    await this.push(layout, REPOSITORY)
+  }
+
+  push(layout: OciLayout, repository: string): Promise<void> {
+    return this.registry.push(layout, repository)
   }
 
   async startSupernode(): Promise<void> {
@@ -114,8 +120,8 @@ export class SwarmCluster {
     await client.start()
   }
 
-  pull(host: SwarmHost): Promise<ClientAnswer> {
-    return host.client.pull({ registryUrl: 'http://127.0.0.1:65001', repository: REPOSITORY, tag: 'v1' })
+  pull(host: SwarmHost, repository = REPOSITORY): Promise<ClientAnswer> {
+    return host.client.pull({ registryUrl: 'http://127.0.0.1:65001', repository, tag: 'v1' })
   }
 
   pullDirect(host: SwarmHost): Promise<ClientAnswer> {
