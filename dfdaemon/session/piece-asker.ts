@@ -177,12 +177,18 @@ export class PieceAsker {
     return window
   }
 
+  /** Mean of what pieces of the parents took of late, in ms; 0 while none has sent any. */
+  #usualMs(): number {
+    const took = this.#parents.links.map(link => this.#windowOf(link).tookMs).filter(ms => ms > 0)
+    return took.reduce((sum, ms) => sum + ms, 0) / Math.max(1, took.length)
+  }
+
   #lend(): Loan | undefined {
     return this.#pool.tryLend(this.#init.geometry.pieceSize)
   }
 
   #request(link: ParentLink, piece: number, loan: Loan): void {
-    const usualMs = this.#windowOf(link).tookMs
+    const usualMs = this.#windowOf(link).tookMs || this.#usualMs()
     const begun = () => link.begun?.(piece) ?? true
     const request = this.#requests.add(piece, link.host, this.#clock.monotonic(), { usualMs, begun })
     const bytes = loan.buffer.subarray(0, pieceLength(this.#init.geometry, piece))

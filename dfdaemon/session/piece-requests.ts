@@ -2,18 +2,20 @@
 import type { HostId } from '../../shared/protocol/messages.ts'
 
 /**
- * A request out for this long, and for as many times what pieces of its parent took of late, may be asked of a second parent that has nothing
- * else to do. What a parent has not begun may yet lie in its socket's buffer, and is then sent in vain: so not at once.
+ * A request out for this long, and for as many times what pieces took of late, may be asked of a second parent that has nothing else to do;
+ * one whose bytes are coming only after as many times that. What a parent has not begun may yet lie in its socket's buffer, and is then sent in
+ * vain: so not at once. What it has begun is in vain on one of two full links, unless it is far slower than all the others.
  */
 const SECOND_ASK_MS = 1500
 const SECOND_ASK_TIMES = 3
+const BEGUN_TIMES = 2
 
 export interface PieceRequest {
   readonly piece: number
   readonly host: HostId
   readonly startedAtMs: number
   readonly abort: AbortController
-  /** What pieces of this parent took of late, in ms. */
+  /** What pieces of this parent, or if it sent none yet those of others, took of late, in ms. */
   readonly usualMs: number
   /** True once bytes of the piece came. */
   begun(): boolean
@@ -64,8 +66,10 @@ export class PieceRequests {
     const begun: PieceRequest[] = []
     for (const [only, second] of this.#byPiece.values()) {
       if (second !== undefined || only!.host === host) continue
-      if (nowMs - only!.startedAtMs < Math.max(SECOND_ASK_MS, only!.usualMs * SECOND_ASK_TIMES)) continue
-      if (only!.begun()) begun.push(only!)
+      const isBegun = only!.begun()
+      const afterMs = Math.max(SECOND_ASK_MS, only!.usualMs * SECOND_ASK_TIMES) * (isBegun ? BEGUN_TIMES : 1)
+      if (nowMs - only!.startedAtMs < afterMs) continue
+      if (isBegun) begun.push(only!)
       else unbegun.push(only!)
     }
     return [...unbegun, ...begun]

@@ -1,0 +1,34 @@
+// When a piece may be asked of a second parent.
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { PieceRequests } from '../../dfdaemon/session/piece-requests.ts'
+
+function ask(init: { usualMs: number; begun: boolean }): PieceRequests {
+  const requests = new PieceRequests()
+  requests.add(7, 'slow', 1000, { usualMs: init.usualMs, begun: () => init.begun })
+  return requests
+}
+
+const overdueAt = (requests: PieceRequests, afterMs: number) =>
+  requests.overdueFor('idle', 1000 + afterMs).map(request => request.piece)
+
+test('what no parent has begun is asked again once it is out far longer than usual, and never at once', () => {
+  assert.deepEqual(overdueAt(ask({ usualMs: 10, begun: false }), 1499), [])
+  assert.deepEqual(overdueAt(ask({ usualMs: 10, begun: false }), 1500), [7])
+  assert.deepEqual(overdueAt(ask({ usualMs: 1000, begun: false }), 2999), [])
+  assert.deepEqual(overdueAt(ask({ usualMs: 1000, begun: false }), 3000), [7])
+})
+
+test('a piece whose bytes are coming is left to its parent for twice as long', () => {
+  assert.deepEqual(overdueAt(ask({ usualMs: 10, begun: true }), 2999), [])
+  assert.deepEqual(overdueAt(ask({ usualMs: 10, begun: true }), 3000), [7])
+  assert.deepEqual(overdueAt(ask({ usualMs: 1000, begun: true }), 5999), [])
+  assert.deepEqual(overdueAt(ask({ usualMs: 1000, begun: true }), 6000), [7])
+})
+
+test('nobody is asked again for what it was asked already, nor for what two were asked', () => {
+  const requests = ask({ usualMs: 0, begun: false })
+  assert.deepEqual(requests.overdueFor('slow', 60_000), [])
+  requests.add(7, 'idle', 2000, { usualMs: 0, begun: () => false })
+  assert.deepEqual(requests.overdueFor('third', 60_000), [])
+})
