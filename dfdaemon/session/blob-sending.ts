@@ -5,7 +5,7 @@ import type { BufferPool, Loan } from './buffer-pool.ts'
 import { type ReadableBlob, readableUntil, waitForBytes } from './readable-blob.ts'
 
 /** Bytes handed on at once: large enough that costs per chunk vanish, small enough that a slow client holds little. */
-export const SEND_CHUNK_BYTES = 256 * 1024
+export const SEND_CHUNK_BYTES = 512 * 1024
 
 /** Chunk size when the pool is empty; such buffers are made for the occasion. */
 const SPARE_CHUNK_BYTES = 64 * 1024
