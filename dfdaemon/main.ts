@@ -54,6 +54,8 @@ const MANIFEST_CACHE_BYTES_MAX = 256 * 1024 * 1024
 
 /** A supernode that owes an answer and sends nothing for this long is passed over for the next, in ms. */
 const SUPERNODE_SILENT_MS = 1000
+/** The same where there is no other: the host goes on alone after this long, in ms. */
+const ONLY_SUPERNODE_SILENT_MS = 3000
 
 /** How long it may take to show this host's ticket to one that is to be asked through the DHT, in ms. */
 const GREET_MS = 3000
@@ -360,7 +362,7 @@ function makeSupernodeSet(
           if (members.every(([, member]) => !member.connected)) discovery.onAway()
         },
         // With another to turn to, one that hangs is not waited for.
-        silentMs: byId.size > 1 ? SUPERNODE_SILENT_MS : undefined,
+        silentMs: byId.size > 1 ? SUPERNODE_SILENT_MS : ONLY_SUPERNODE_SILENT_MS,
       },
     )
     return [id, client] as const

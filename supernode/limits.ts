@@ -4,6 +4,12 @@
 export const LOST_GRACE_MS = 500
 /** How long a grantee may go without landing a piece, in ms. */
 export const GRANT_STALL_MS = 20_000
+/** A grantee that lands nothing and says nothing for this long is asked for a sign of life, in ms. */
+export const PROBE_AFTER_MS = 500
+/** A host that was asked for a sign of life and gives none for this long is lost, in ms. */
+export const PROBE_MS = 1250
+/** Sweeps further apart than this, in ms, say that the supernode itself was held up. */
+export const PROBE_HELD_UP_MS = 600
 /** Times that a task's hashes may be withdrawn and the blob fetched anew while somebody wants it; after that it fails for all who do. */
 export const RESETS_MAX = 2
 /** Tasks known at a time, and of them those that one host may pull or hold in part, and hold whole. */

@@ -20,6 +20,7 @@ import { HOST_HELD_MAX, HOST_PEERS_MAX, LOST_GRACE_MS, TASKS_MAX } from './limit
 import { Mismatches } from './mismatches.ts'
 import type { EventSink, Outbox } from './outbox.ts'
 import { ParentOffers, parentsWished } from './parent-offers.ts'
+import { Probes } from './probes.ts'
 import { Pushes } from './pushes.ts'
 import { sortReport } from './report-pieces.ts'
 import { chooseNeighbours } from './schedule/neighbours.ts'
@@ -67,6 +68,7 @@ export class Scheduler {
   readonly #offers: ParentOffers
   readonly #sweeper: Sweeper
   readonly #mismatches: Mismatches
+  readonly #probes: Probes
 
   constructor(
     components: {
@@ -88,6 +90,7 @@ export class Scheduler {
     this.#coverage = new Coverage({ ...components, apply, pushes: this.#pushes }, init)
     this.#offers = new ParentOffers({ ...components, apply })
     const { state } = components
+    this.#probes = new Probes(components)
     this.#mismatches = new Mismatches({ ...components, apply, coverage: this.#coverage })
     this.#sweeper = new Sweeper({ state, apply, coverage: this.#coverage, offers: this.#offers }, init)
   }
@@ -124,7 +127,7 @@ export class Scheduler {
     const orphans: Peer[] = []
     for (const task of host.tasksWithChildren)
       for (const child of task.wanting) if (child.parents.has(hostId)) orphans.push(child)
-    this.#apply({ type: 'host-lost', host: hostId, graceUntil: now + LOST_GRACE_MS })
+    this.#apply({ type: 'host-lost', host: hostId, graceUntil: expired ? now : now + LOST_GRACE_MS })
     for (const task of active) this.#coverage.cover(task, now)
     // A stream that closed says little about the host's other connections, and its children see for themselves; silence is another matter.
     for (const child of orphans) if (child.wants) this.#offers.offer(child, now, 1, expired ? [hostId] : [])
@@ -189,7 +192,8 @@ export class Scheduler {
 
   /** Looks after what no message starts: the silent, grants without progress, children without a useful parent. */
   sweep(now: number): void {
-    for (const host of this.#sweeper.findSilent(now)) {
+    this.#probes.askIdle(now)
+    for (const host of [...this.#sweeper.findSilent(now), ...this.#probes.findMute(now)]) {
       this.lose(host.id, now, true)
       this.#outbox.cut(host.id, 'silent too long')
     }
@@ -331,6 +335,8 @@ export class Scheduler {
     const child = task?.peers.get(host.id)
     // Only of a parent it was given: nobody may accuse a host it never met.
     if (task === undefined || child === undefined || !child.wants || !child.parents.has(message.host)) return
+    const accused = this.#state.hosts.get(message.host)
+    if (accused !== undefined && message.fault === 'silent') this.#probes.ask(accused, now)
     this.#apply({
       type: 'parent-faulted',
       child: host.id,
@@ -340,7 +346,6 @@ export class Scheduler {
       at: now,
     })
     if (this.#state.corruptReports.isQuarantined(message.host, now)) {
-      const accused = this.#state.hosts.get(message.host)
       const tasks =
         accused === undefined ? [] : [...accused.full, ...[...accused.peers.values()].map(p => p.task)]
       this.#apply({ type: 'host-distrusted', host: message.host })

@@ -13,6 +13,8 @@ export interface LinkStream {
   request(link: PeerLink, piece: number, into: Uint8Array, signal: AbortSignal): Promise<void>
   sendAlone(link: PeerLink, addresses: readonly string[]): void
   unsubscribe(link: PeerLink): void
+  /** See ParentLink. */
+  silentForMs(): number
 }
 
 export class PeerLink implements ParentLink {
@@ -68,6 +70,10 @@ export class PeerLink implements ParentLink {
 
   begun(piece: number): boolean {
     return this.#begun.has(piece)
+  }
+
+  silentForMs(): number {
+    return this.#stream.silentForMs()
   }
 
   alone(addresses: readonly string[]): void {

@@ -250,6 +250,10 @@ export class PeerStream implements LinkStream, FrameSink {
 
   // ---- bytes, silence and the end ----
 
+  silentForMs(): number {
+    return this.#silence === undefined ? 0 : this.#clock.monotonic() - this.#byteAt
+  }
+
   #take(buffer: Uint8Array, start: number, end: number): void {
     if (this.over) return
     this.#byteAt = this.#clock.monotonic()

@@ -31,6 +31,8 @@ export interface ParentLink {
   fetch(piece: number, into: Uint8Array, signal: AbortSignal): Promise<void>
   /** True if bytes of a piece that was asked for have come; a parent that cannot tell is taken to have begun. */
   begun?(piece: number): boolean
+  /** How long the parent has sent no byte at all though something was asked of it, in ms; one that cannot tell is taken to send. */
+  silentForMs?(): number
   /**
    * Tells the parent that no supernode helps with this task, and where this host listens: it answers with hashes, and with others that seek
    * the same. Saying so again does nothing.

@@ -373,6 +373,9 @@ export class Libp2pSchedulerClient implements SchedulerClient {
       case 'grant':
         this.onGrant(message)
         return
+      case 'probe':
+        // Answered by the stream.
+        return
     }
     const task = this.#tasks.get(message.digest)
     if (task === undefined) return

@@ -165,6 +165,10 @@ export class SupernodeStream {
         ? toError(message)
         : new PantalaError('SUPERNODE_REFUSED', { detail: `${message.type} before welcome` })
     }
+    if (message.type === 'probe') {
+      this.send({ type: 'heartbeat', ...this.#facts.load() })
+      return
+    }
     if (message.type === 'registered') {
       // Whoever asked gets to see the answer before pushes that follow it in the same bytes.
       this.#frames?.pause()

@@ -190,7 +190,12 @@ export class PieceAsker {
   #request(link: ParentLink, piece: number, loan: Loan): void {
     const usualMs = this.#windowOf(link).tookMs || this.#usualMs()
     const begun = () => link.begun?.(piece) ?? true
-    const request = this.#requests.add(piece, link.host, this.#clock.monotonic(), { usualMs, begun })
+    const silentForMs = () => link.silentForMs?.() ?? 0
+    const request = this.#requests.add(piece, link.host, this.#clock.monotonic(), {
+      usualMs,
+      begun,
+      silentForMs,
+    })
     const bytes = loan.buffer.subarray(0, pieceLength(this.#init.geometry, piece))
     void this.#fetch(link, request, bytes).finally(() => {
       loan.giveBack()

@@ -9,6 +9,8 @@ import type { HostId } from '../../shared/protocol/messages.ts'
 const SECOND_ASK_MS = 1500
 const SECOND_ASK_TIMES = 3
 const BEGUN_TIMES = 2
+/** Or sooner, when its parent has sent nothing at all for this long, in ms. */
+const STALLED_MS = 650
 
 export interface PieceRequest {
   readonly piece: number
@@ -19,6 +21,8 @@ export interface PieceRequest {
   readonly usualMs: number
   /** True once bytes of the piece came. */
   begun(): boolean
+  /** How long its parent has sent nothing, in ms. */
+  silentForMs(): number
 }
 
 export class PieceRequests {
@@ -36,7 +40,7 @@ export class PieceRequests {
     piece: number,
     host: HostId,
     nowMs: number,
-    how: Pick<PieceRequest, 'usualMs' | 'begun'>,
+    how: Pick<PieceRequest, 'usualMs' | 'begun' | 'silentForMs'>,
   ): PieceRequest {
     const request = { piece, host, startedAtMs: nowMs, abort: new AbortController(), ...how }
     const others = this.#byPiece.get(piece)
@@ -68,7 +72,9 @@ export class PieceRequests {
       if (second !== undefined || only!.host === host) continue
       const isBegun = only!.begun()
       const afterMs = Math.max(SECOND_ASK_MS, only!.usualMs * SECOND_ASK_TIMES) * (isBegun ? BEGUN_TIMES : 1)
-      if (nowMs - only!.startedAtMs < afterMs) continue
+      const outMs = nowMs - only!.startedAtMs
+      const isStalled = Math.min(outMs, only!.silentForMs()) >= STALLED_MS
+      if (!isStalled && outMs < afterMs) continue
       if (isBegun) begun.push(only!)
       else unbegun.push(only!)
     }

@@ -2,7 +2,7 @@
 import type { Clock, Timer } from '../../shared/clock.ts'
 
 /** How often a session looks whether it still makes progress, in ms. */
-const WATCH_INTERVAL_MS = 500
+const WATCH_INTERVAL_MS = 250
 
 /** No progress for this long is a stall, in ms: soon when no supernode helps; late when one does, since it watches the whole swarm. */
 const STALL_ALONE_MS = 1000

@@ -214,6 +214,7 @@ const supernodeMessages: Table<SupernodeMessage> = {
   ),
   'task-failed': record({ type: word('task-failed'), digest, code, detail, challenge }),
   'task-reset': record({ type: word('task-reset'), digest }),
+  probe: record({ type: word('probe') }),
   relayed: record({
     type: word('relayed'),
     id: requestId,

@@ -249,6 +249,11 @@ export interface TaskReset {
   readonly digest: Digest
 }
 
+/** Others wait for this host, and nothing is heard of it: a heartbeat is the answer. */
+export interface Probe {
+  readonly type: 'probe'
+}
+
 /** Answer to `relay`. `body` absent: unchanged (`known` still holds). For `blob-length` only `length` is set. */
 export interface Relayed {
   readonly type: 'relayed'
@@ -280,6 +285,7 @@ export type SupernodeMessage =
   | Grant
   | TaskFailed
   | TaskReset
+  | Probe
   | Relayed
   | Refused
 

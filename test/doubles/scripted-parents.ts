@@ -21,6 +21,8 @@ export class ScriptedParent {
   /** Piece numbers it was asked for, in order. */
   readonly asked: number[] = []
   connects = 0
+  /** How long it is said to have sent nothing. */
+  silentForMs = 0
   readonly #listeners = new Set<LinkListener>()
 
   constructor(
@@ -93,6 +95,7 @@ export class ScriptedParents implements PieceFetcher {
           link.pending--
         }
       },
+      silentForMs: () => parent.silentForMs,
       alone: () => {
         if (link.saidAlone) return
         link.saidAlone = true

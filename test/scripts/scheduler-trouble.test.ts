@@ -122,6 +122,56 @@ test('a grantee without progress loses its grant', () => {
   assert.deepEqual(story.granted, { h1: [1, 2, 3, 4, 5, 6, 7] })
 })
 
+test('a grantee that says nothing, not even when asked, is lost and its pieces go to others within two seconds', () => {
+  const story = coldPull(['h1', 'h2'])
+  story.cutPieces('seed', 0, 1)
+  story.takePieces('h1', 'seed', 0)
+  story.pass(1000, ['seed'])
+  assert.equal(story.heard('seed', 'probe').length, 1)
+  assert.equal(story.cuts.length, 0)
+  story.pass(1250, ['seed'])
+  assert.deepEqual(story.cuts, ['seed'])
+  // Also what only it held.
+  assert.deepEqual(Object.values(story.granted).flat().sort(), [1, 2, 3, 4, 5, 6, 7])
+  story.checkInvariants()
+})
+
+test('a slow grantee is asked, answers, and keeps its grant', () => {
+  const story = coldPull(['h1'])
+  story.cutPieces('seed', 0)
+  for (let seconds = 0; seconds < 15; seconds++) {
+    story.pass(1000, ['seed'])
+    story.now += 1
+    story.say('seed', { type: 'heartbeat', slotsBusy: 0, storeBytes: 0 })
+  }
+  assert.deepEqual(Object.keys(story.granted), ['seed'])
+  assert.ok(story.heard('seed', 'probe').length > 5)
+  assert.equal(story.cuts.length, 0)
+})
+
+test('a parent that a child found silent is asked, too: frozen, it is lost for all', () => {
+  const story = coldPull(['h1', 'h2'], 2)
+  story.cutPieces('seed', 0, 1)
+  story.scheduler.flush(story.now)
+  story.now += 1500
+  story.complain('h1', 'seed', 'silent')
+  story.pass(1750, ['seed'])
+  assert.deepEqual(story.cuts, ['seed'])
+  assert.deepEqual(Object.values(story.granted).flat().sort(), [0, 1])
+})
+
+test('a supernode that was held up itself gives those it asked their time', () => {
+  const story = coldPull(['h1'])
+  story.cutPieces('seed', 0)
+  story.pass(750, ['seed'])
+  assert.equal(story.heard('seed', 'probe').length, 1)
+  story.now += 5000
+  story.scheduler.sweep(story.now)
+  assert.equal(story.cuts.length, 0)
+  story.pass(1500, ['seed'])
+  assert.deepEqual(story.cuts, ['seed'])
+})
+
 test('a source that is away: each host tries, then the task fails', () => {
   const story = coldPull(['h1'])
   story.failGrant('seed', 'SOURCE_AWAY')

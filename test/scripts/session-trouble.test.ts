@@ -44,6 +44,20 @@ test('a silent parent’s pieces are asked of another', async () => {
   assert.deepEqual(await pulling, stage.blob)
 })
 
+test('a parent whose stream stands still: its pieces are asked of another in under a second', async () => {
+  const stage = setStage()
+  const still = stage.parent('still', stage.all, 'silent')
+  const other = stage.parent('other', [0])
+  stage.scheduler.registerAnswer = () => stage.answer(stage.all, [still, other])
+  const pulling = stage.pull()
+  await until(() => still.asked.length > 0)
+  const stoodAt = performance.now()
+  still.silentForMs = 5000
+  other.gain(...stage.all)
+  assert.deepEqual(await pulling, stage.blob)
+  assert.ok(performance.now() - stoodAt < 1400, 'sooner than a slow one')
+})
+
 test('a parent that refuses is left alone, others are asked', async () => {
   const stage = setStage()
   const busy = stage.parent('busy', stage.all, 'refusing')

@@ -101,6 +101,7 @@ const fromSupernode: SupernodeMessage[] = [
   { type: 'grant', digest, size: 5 * MiB, pieceSize: MiB, source, runs: [{ first: 1, count: 4 }] },
   { type: 'task-failed', digest, code: 'SOURCE_AWAY', detail: '', challenge: 'Bearer realm="x"' },
   { type: 'task-reset', digest },
+  { type: 'probe' },
   { type: 'relayed', id: 9, mediaType: 'a/b', digest, length: 3, body: new Uint8Array(3), stale: false },
   { type: 'refused', id: 9, code: 'OVERLOADED', detail: 'x' },
 ]
