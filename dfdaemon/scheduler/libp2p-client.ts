@@ -358,7 +358,7 @@ export class Libp2pSchedulerClient implements SchedulerClient {
     if (!this.#stopping.signal.aborted) void this.#connectUntilWelcomed(reconnectDelayMs(0, this.#random))
   }
 
-  #onMessage(message: SupernodeMessage): void {
+  #onMessage(message: Exclude<SupernodeMessage, { type: 'probe' }>): void {
     switch (message.type) {
       case 'welcome':
         this.#takeWelcome(message)
@@ -372,9 +372,6 @@ export class Libp2pSchedulerClient implements SchedulerClient {
         return
       case 'grant':
         this.onGrant(message)
-        return
-      case 'probe':
-        // Answered by the stream.
         return
     }
     const task = this.#tasks.get(message.digest)

@@ -34,7 +34,7 @@ const SILENT_HEARTBEATS_MAX = 3
 const ADDRESSES_WATCH_MS = 2000
 
 export interface StreamListener {
-  onMessage(message: SupernodeMessage): void
+  onMessage(message: Exclude<SupernodeMessage, { type: 'probe' }>): void
   /** After the welcome only; never from inside `send`. */
   onLost(error: PantalaError): void
 }

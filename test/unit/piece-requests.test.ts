@@ -3,9 +3,10 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { PieceRequests } from '../../dfdaemon/session/piece-requests.ts'
 
-function ask(init: { usualMs: number; begun: boolean }): PieceRequests {
+function ask(init: { usualMs: number; begun: boolean; silentForMs?: number }): PieceRequests {
+  const { usualMs, begun, silentForMs = 0 } = init
   const requests = new PieceRequests()
-  requests.add(7, 'slow', 1000, { usualMs: init.usualMs, begun: () => init.begun })
+  requests.add(7, 'slow', 1000, { usualMs, begun: () => begun, silentForMs: () => silentForMs })
   return requests
 }
 
@@ -26,9 +27,17 @@ test('a piece whose bytes are coming is left to its parent for twice as long', (
   assert.deepEqual(overdueAt(ask({ usualMs: 1000, begun: true }), 6000), [7])
 })
 
+test('a piece of a parent that sends no byte at all is asked again soon, begun or not', () => {
+  for (const begun of [false, true]) {
+    assert.deepEqual(overdueAt(ask({ usualMs: 1000, begun, silentForMs: 5000 }), 649), [])
+    assert.deepEqual(overdueAt(ask({ usualMs: 1000, begun, silentForMs: 650 }), 650), [7])
+    assert.deepEqual(overdueAt(ask({ usualMs: 1000, begun, silentForMs: 600 }), 1499), [])
+  }
+})
+
 test('nobody is asked again for what it was asked already, nor for what two were asked', () => {
   const requests = ask({ usualMs: 0, begun: false })
   assert.deepEqual(requests.overdueFor('slow', 60_000), [])
-  requests.add(7, 'idle', 2000, { usualMs: 0, begun: () => false })
+  requests.add(7, 'idle', 2000, { usualMs: 0, begun: () => false, silentForMs: () => 0 })
   assert.deepEqual(requests.overdueFor('third', 60_000), [])
 })
