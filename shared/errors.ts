@@ -197,6 +197,14 @@ export const errorCatalogue = {
     'a parent did not answer in time',
     'the parent is overloaded or gone',
   ),
+  PARENT_UNREACHABLE: row(
+    502,
+    'UNAVAILABLE',
+    'parent',
+    'elsewhere',
+    'a parent could not be dialled',
+    'the parent is behind NAT or a firewall, or was switched off; see peer.announce',
+  ),
   PARENT_GONE: row(
     502,
     'UNAVAILABLE',

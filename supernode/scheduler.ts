@@ -312,7 +312,11 @@ export class Scheduler {
     const fromSourceBytes = Math.min(message.fromSourceBytes, bytes + task.pieceSize)
     this.counts.sourceBytes += fromSourceBytes
     this.#onSourceBytes(fromSourceBytes)
-    for (const parent of message.parents) this.counts.peerBytes += Math.min(parent.bytes, task.size)
+    for (const parent of message.parents) {
+      this.counts.peerBytes += Math.min(parent.bytes, task.size)
+      if (parent.bytes > 0 && this.#state.unreachable.count(parent.host, now) > 0)
+        this.#apply({ type: 'parent-reached', parent: parent.host })
+    }
     if (this.#state.corruptReports.isQuarantined(host.id, now)) return
     this.#apply({
       type: 'pieces-landed',

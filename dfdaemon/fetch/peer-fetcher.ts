@@ -4,7 +4,7 @@ import type { Connection, Libp2p, Stream } from '@libp2p/interface'
 import { peerIdFromString } from '@libp2p/peer-id'
 import type { Clock, Timer } from '../../shared/clock.ts'
 import type { Digest } from '../../shared/digest.ts'
-import { PantalaError, toPantalaError } from '../../shared/errors.ts'
+import { type ErrorCode, isPantalaError, PantalaError, toPantalaError } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/logger.ts'
 import type { Geometry } from '../../shared/piece.ts'
 import type { Candidate, HostId } from '../../shared/protocol/messages.ts'
@@ -59,6 +59,7 @@ interface Host {
   retryAt: number
   /** Where it was not reached. */
   failedAddresses: string | undefined
+  failedAs: ErrorCode
   /** The connection on which the host fell silent; not used again. */
   suspect: Connection | undefined
 }
@@ -130,7 +131,7 @@ export class PeerFetcher implements PieceFetcher {
     // Under another address it is worth another try.
     if (waitMs > 0 && (host.failedAddresses ?? parent.addresses.join()) === parent.addresses.join())
       return Promise.reject(
-        new PantalaError('PARENT_GONE', {
+        new PantalaError(host.failedAs, {
           detail: `failed a moment ago, not tried for ${Math.ceil(waitMs)} ms`,
         }),
       )
@@ -165,6 +166,7 @@ export class PeerFetcher implements PieceFetcher {
       const error = explainDialFailure(cause, deadline.aborted)
       this.#noteFailure(host)
       host.failedAddresses = parent.addresses.join()
+      host.failedAs = error.code
       logger.debug({ parent: parent.host, err: error }, 'parent not reached')
       throw error
     }
@@ -199,7 +201,12 @@ export class PeerFetcher implements PieceFetcher {
       .map(address => withPeerId(address, parent.host))
       .filter(address => address !== undefined)
     if (addresses.length === 0) throw new PantalaError('PARENT_GONE', { detail: 'no address' })
-    const connection = await dialAnswering(node, addresses, { signal, force: connected !== undefined })
+    const connection = await dialAnswering(node, addresses, {
+      signal,
+      force: connected !== undefined,
+    }).catch(cause => {
+      throw new PantalaError('PARENT_UNREACHABLE', { detail: `at ${addresses.join(', ')}`, cause })
+    })
     return { connection, stream: await open(connection, signal) }
   }
 
@@ -243,6 +250,7 @@ export class PeerFetcher implements PieceFetcher {
         failures: 0,
         retryAt: 0,
         failedAddresses: undefined,
+        failedAs: 'PARENT_GONE',
         suspect: undefined,
       }
       this.#hosts.set(id, host)
@@ -277,6 +285,7 @@ async function abortable<T>(promise: Promise<T>, signal: AbortSignal): Promise<T
 }
 
 function explainDialFailure(cause: unknown, late: boolean): PantalaError {
+  if (isPantalaError(cause, 'PARENT_UNREACHABLE')) return cause
   if (late) return new PantalaError('PARENT_SILENT', { detail: 'dial timed out', cause })
   const name = cause instanceof Error ? cause.name : ''
   if (name === 'UnsupportedProtocolError')

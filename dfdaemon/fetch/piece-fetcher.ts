@@ -26,7 +26,7 @@ export interface ParentLink {
   /**
    * Fetches one piece into `into`, whose length is exactly the piece's. `into` is written until the promise settles, then never again, also after an abort.
    * The bytes are NOT verified here. Several fetches may run at once; the parent answers in order.
-   * @throws PantalaError PARENT_SILENT | PARENT_GONE | PARENT_REFUSED | PARENT_PROTOCOL, or the signal's reason
+   * @throws PantalaError PARENT_SILENT | PARENT_UNREACHABLE | PARENT_GONE | PARENT_REFUSED | PARENT_PROTOCOL, or the signal's reason
    */
   fetch(piece: number, into: Uint8Array, signal: AbortSignal): Promise<void>
   /** True if bytes of a piece that was asked for have come; a parent that cannot tell is taken to have begun. */

@@ -195,6 +195,8 @@ function faultOf(error: Error): ParentFault['fault'] {
       return 'corrupt'
     case 'PARENT_SILENT':
       return 'silent'
+    case 'PARENT_UNREACHABLE':
+      return 'unreachable'
     case 'PARENT_REFUSED':
       return 'refused'
     case 'PARENT_PROTOCOL':

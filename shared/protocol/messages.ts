@@ -101,7 +101,7 @@ export interface ParentFault {
   readonly type: 'parent-fault'
   readonly digest: Digest
   readonly host: HostId
-  readonly fault: 'corrupt' | 'silent' | 'gone' | 'refused' | 'protocol'
+  readonly fault: 'corrupt' | 'silent' | 'gone' | 'unreachable' | 'refused' | 'protocol'
   readonly piece?: number
 }
 

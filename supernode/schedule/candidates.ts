@@ -47,6 +47,7 @@ export function chooseParents(state: ClusterState, child: Peer, choice: Choice):
     if (host === child.host || child.parents.has(host.id) || host.uploadSlots === 0) return
     if (!hasFreeSlot(host, task, choice)) return
     if (child.isBlocked(host, now) || state.corruptReports.isQuarantined(host.id, now)) return
+    if (state.unreachable.isShutTo(host.id, child.host.id, now)) return
     scored.push({ host, cost: costOf(host, child.host) + random() * 0.01 })
   }
   if (!child.isSated) {

@@ -97,6 +97,10 @@ export function findHastening(state: ClusterState, task: Task, urgent: readonly 
 function findFetchers(state: ClusterState, task: Task, now: number): Fetcher[] {
   const isSound = (host: Host) => !state.corruptReports.isQuarantined(host.id, now)
   const isTrusted = (host: Host) => !task.distrusted.has(host.id)
+  // What a host fetches that nobody can dial is of use to itself alone.
+  const isOpen = (host: Host) => !state.unreachable.isShut(host.id, now)
+  const open = findAble(state, task, host => isSound(host) && isTrusted(host) && isOpen(host))
+  if (open.length > 0) return open
   const trusted = findAble(state, task, host => isSound(host) && isTrusted(host))
   if (trusted.length > 0) return trusted
   const rest = findAble(state, task, host => isSound(host) && !isTrusted(host))
@@ -173,13 +177,13 @@ export function decideOwnGrant(
 ): GrantChoice | undefined {
   const { task } = child
   const source = usableSource(task, child)
-  if (source === undefined || !child.hasHopeless) return undefined
+  if (source === undefined || !(child.hasHopeless || !state.unreachable.isEmpty)) return undefined
   const lacking: number[] = []
   for (let piece = 0; piece < task.pieces; piece++)
     if (
       child.wantsPiece(piece) &&
       !child.have.has(piece) &&
-      !hasHopefulHolder(state, child, piece) &&
+      !hasHopefulHolder(state, child, piece, now) &&
       !isGrantedElsewhere(task, child, piece)
     )
       lacking.push(piece)
@@ -190,14 +194,16 @@ export function decideOwnGrant(
   return { host: child.host, source, runs: toRuns(affordable), urgent: false }
 }
 
-function hasHopefulHolder(state: ClusterState, child: Peer, piece: number): boolean {
+function hasHopefulHolder(state: ClusterState, child: Peer, piece: number, now: number): boolean {
   const { task } = child
-  for (const host of task.full) if (!child.isHopeless(host)) return true
+  const isHopeful = (host: Host) =>
+    !child.isHopeless(host) && !state.unreachable.isShutTo(host.id, child.host.id, now)
+  for (const host of task.full) if (isHopeful(host)) return true
   for (const peer of task.offering)
-    if (peer !== child && peer.have.has(piece) && !child.isHopeless(peer.host)) return true
+    if (peer !== child && peer.have.has(piece) && isHopeful(peer.host)) return true
   const grantee = task.granteeOf(piece)
   const host = grantee === undefined ? undefined : state.hosts.get(grantee)
-  return host !== undefined && host !== child.host && !child.isHopeless(host)
+  return host !== undefined && host !== child.host && isHopeful(host)
 }
 
 /** True if the piece has a live grantee: also this child itself. Grants stay disjoint even then. */

@@ -10,6 +10,7 @@ import { Host } from './host.ts'
 import { PARENT_BLOCK_MS, Peer } from './peer.ts'
 import { SampleSet } from './sample-set.ts'
 import { isSameSource, Task } from './task.ts'
+import { UnreachableReports } from './unreachable-reports.ts'
 import { addWishes, dropWishes, piecesOf } from './wishes.ts'
 
 type EventOf<T extends StateEvent['type']> = Extract<StateEvent, { type: T }>
@@ -23,11 +24,13 @@ export class ClusterState {
   /** Tasks that somebody wants. */
   readonly active = new Set<Task>()
   readonly corruptReports = new CorruptReports()
+  readonly unreachable = new UnreachableReports()
 
   apply(event: StateEvent): void {
     switch (event.type) {
       case 'host-joined': {
         this.#removeHost(event.host, 0)
+        this.unreachable.clear(event.host)
         const host = new Host(event)
         this.hosts.set(host.id, host)
         this.everyone.add(host)
@@ -104,6 +107,9 @@ export class ClusterState {
       }
       case 'parent-faulted':
         this.#faultParent(event)
+        return
+      case 'parent-reached':
+        this.unreachable.clear(event.parent)
         return
       case 'granted':
         this.#grant(event)
@@ -318,6 +324,7 @@ export class ClusterState {
     const parent = this.hosts.get(event.parent)
     if (parent !== undefined) child.block(parent, event.at + PARENT_BLOCK_MS[event.fault])
     if (event.fault === 'corrupt') this.corruptReports.add(event.parent, event.child, event.at)
+    if (event.fault === 'unreachable') this.unreachable.add(event.parent, event.child, event.at)
   }
 
   #grant(event: EventOf<'granted'>): void {

@@ -74,6 +74,8 @@ export type StateEvent =
       readonly fault: ParentFault['fault']
       readonly at: number
     }
+  /** Somebody got bytes from it. */
+  | { readonly type: 'parent-reached'; readonly parent: HostId }
   | {
       readonly type: 'granted'
       readonly host: HostId

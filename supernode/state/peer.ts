@@ -11,6 +11,7 @@ export const FAULTS_MAX = 3
 export const PARENT_BLOCK_MS: Readonly<Record<ParentFault['fault'], number>> = {
   refused: 1000,
   gone: 2000,
+  unreachable: 60_000,
   silent: 10_000,
   protocol: 60_000,
   corrupt: Number.POSITIVE_INFINITY,

@@ -1,8 +1,11 @@
-// Hosts of both families of IP in one swarm, and a host that comes back under another address.
+// Hosts of both families of IP in one swarm, one that comes back under another address, and one that nobody can dial.
 import assert from 'node:assert/strict'
+import { rm } from 'node:fs/promises'
 import { networkInterfaces } from 'node:os'
 import { test } from 'node:test'
 import { findPlatformImage } from '../../cli/demo/oci-layout.ts'
+import { sourceBytes } from '../harness/asked-once.ts'
+import type { Settings } from '../harness/start-services.ts'
 import { Swarm } from '../harness/swarm.ts'
 
 const layerBytes = [4 * 1024 * 1024]
@@ -44,4 +47,25 @@ test('the only holder comes back under another address: those that knew it and t
   for (const host of [other!, stranger]) assert.equal((await swarm.counts(host)).fromSource, 0)
   const tookMs = performance.now() - startedAt
   assert.ok(tookMs < 8000, `it took ${tookMs} ms`)
+})
+
+test('a host that can only dial out is served by others; where it is the only holder, others fetch once more and lose no time', async t => {
+  const perHost = (number: number): Settings =>
+    number === 0 ? { 'peer.announce': '/ip4/127.0.0.1/tcp/1' } : {}
+  const swarm = await Swarm.start(t, { hosts: 4, seed: 'none', layerBytes, perHost })
+  const image = findPlatformImage(swarm.layout, 'v1', 'amd64')!
+  const [hidden, ...others] = swarm.hosts
+  await swarm.pull(hidden!)
+  const startedAt = performance.now()
+  for (const host of others) assert.equal((await swarm.pull(host)).bytes, image.bytes)
+  const tookMs = performance.now() - startedAt
+  assert.ok(tookMs < 6000, `it took ${tookMs} ms`)
+  const sent = sourceBytes(swarm.source.log)
+  assert.ok(sent <= image.bytes * 2.1, `the source sent ${sent} bytes for ${image.bytes}`)
+  assert.equal((await swarm.counts(hidden!)).uploaded, 0)
+  await hidden!.daemon.stop()
+  await rm(hidden!.dataDir, { recursive: true })
+  await swarm.startHost(hidden!)
+  assert.equal((await swarm.pull(hidden!)).bytes, image.bytes)
+  assert.equal((await swarm.counts(hidden!)).fromSource, 0)
 })
