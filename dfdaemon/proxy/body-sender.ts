@@ -10,6 +10,9 @@ export interface BodySenderInit {
   onSent?(bytes: number): void
 }
 
+/** Of a body in memory, so much is handed to the system at a time, in bytes: a slow client that moves is not taken for one that stalls. */
+const SLICE_BYTES = 256 * 1024
+
 /** One response's body. Headers are written already. */
 export class BodySender {
   readonly #response: ServerResponse
@@ -56,6 +59,13 @@ export class BodySender {
     const isHandedOver = response.writableLength === 0 && !response.destroyed
     if (!isHandedOver) await this.#withinDeadline(done => response.once('finish', () => done()))
     this.#init.onSent?.(bytes.byteLength)
+  }
+
+  /** Takes a whole body that is in memory, and ends the response. @throws as `take` */
+  async takeWhole(body: Uint8Array): Promise<void> {
+    for (let at = 0; at < body.byteLength; at += SLICE_BYTES)
+      await this.take(body.subarray(at, at + SLICE_BYTES))
+    await this.end()
   }
 
   #withinDeadline(send: (done: (error?: Error | null) => void) => void): Promise<void> {

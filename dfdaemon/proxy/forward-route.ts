@@ -3,7 +3,7 @@ import type { Readable } from 'node:stream'
 import type { Digest } from '../../shared/digest.ts'
 import { isPantalaError, PantalaError } from '../../shared/errors.ts'
 import type { ForwardAnswer } from '../../shared/source/source-client.ts'
-import { passStream } from './body-sender.ts'
+import { BodySender, passStream } from './body-sender.ts'
 import { rewriteLinks } from './paging-link.ts'
 import { headerText, type ProxyComponents, type ProxyExchange } from './proxy-context.ts'
 
@@ -58,7 +58,8 @@ export async function serveReferrers(
   answer.body.destroy()
   const { response, method } = exchange
   response.writeHead(200, { 'content-type': indexType, 'content-length': body.byteLength })
-  response.end(method === 'HEAD' ? undefined : body)
+  if (method === 'HEAD') response.end()
+  else await new BodySender(response, { stalledSendMs: STALLED_PASS_MS }).takeWhole(body)
   return true
 }
 

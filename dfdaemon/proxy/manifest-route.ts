@@ -1,15 +1,22 @@
 // Answers manifests by tag or digest: the three headers that runtimes can't do without, and the body as the source gave it.
 import { isDigest } from '../../shared/digest.ts'
+import { BodySender } from './body-sender.ts'
 import { headerText, type ProxyComponents, type ProxyExchange } from './proxy-context.ts'
 
 /** Media types read from an Accept header, at most. */
 const ACCEPT_TYPES_MAX = 64
 
-/** Sends the manifest; true if the client took it. @throws PantalaError before anything was sent */
+export interface ManifestRouteInit {
+  /** A client that takes no byte for this long is cut, in ms. */
+  readonly stalledSendMs: number
+}
+
+/** Sends the manifest; true if the client took it. @throws PantalaError; after headers the socket must be cut */
 export async function serveManifest(
   components: Pick<ProxyComponents, 'manifests'>,
   exchange: ProxyExchange,
   reference: string,
+  init: ManifestRouteInit,
 ): Promise<boolean> {
   const accept = readAccept(headerText(exchange, 'accept'))
   const manifest = await components.manifests.get(
@@ -29,7 +36,8 @@ export async function serveManifest(
     return true
   }
   response.writeHead(200, { ...headers, 'content-length': manifest.body.byteLength })
-  response.end(method === 'HEAD' ? undefined : manifest.body)
+  if (method === 'HEAD') response.end()
+  else await new BodySender(response, init).takeWhole(manifest.body)
   return true
 }
 

@@ -167,7 +167,7 @@ export class RequestDesk {
       case 'root':
         return this.#root.serve(exchange)
       case 'manifest':
-        return serveManifest(this.#c, exchange, target.reference)
+        return serveManifest(this.#c, exchange, target.reference, this.#init)
       case 'blob':
         return serveBlob(this.#c, exchange, target.digest, this.#init)
       case 'tags':

@@ -16,6 +16,7 @@ export interface ProxyInit {
   readonly face: Face
   /** TLS instead of plain HTTP. */
   readonly tls?: TlsPortInit | undefined
+  readonly connectionsMax?: number
 }
 
 type TakeRequest = (request: IncomingMessage, response: ServerResponse) => void
@@ -33,7 +34,11 @@ interface OpenPort {
 /** Time a client has for its request headers, in ms, and their size in bytes. */
 const REQUEST_HEADERS_MS = 10_000
 const HEADER_BYTES_MAX = 32 * 1024
+/** How often connections are held against that time, in ms. */
+const HEADERS_LOOK_MS = 5_000
 const KEEP_ALIVE_MS = 30_000
+/** Connections to one listener, tunnels and those that idle included; more are closed at once, so that files and peers still find room. */
+const CONNECTIONS_MAX = 8_192
 
 export class ProxyServer {
   readonly #desk: RequestDesk
@@ -52,13 +57,15 @@ export class ProxyServer {
     this.#init = init
     const toDesk = (request: IncomingMessage, response: ServerResponse): void =>
       void desk.serve(request, response, init.face)
+    const connectionsMax = init.connectionsMax ?? CONNECTIONS_MAX
+    const toEither: TakeRequest = (request, response) => {
+      if (forwardProxy !== undefined && isAbsolute(request)) forwardProxy.forward(request, response)
+      else toDesk(request, response)
+    }
     this.#port =
       init.tls === undefined
-        ? openPlainPort((request, response) => {
-            if (forwardProxy !== undefined && isAbsolute(request)) forwardProxy.forward(request, response)
-            else toDesk(request, response)
-          }, forwardProxy)
-        : new TlsPort(toDesk, init.tls)
+        ? openPlainPort({ serve: toEither, forwardProxy, connectionsMax })
+        : new TlsPort(toDesk, { ...init.tls, connectionsMax })
   }
 
   /** Base URL; known once started. */
@@ -90,7 +97,15 @@ export class ProxyServer {
 }
 
 /** Takes requests as they come, routes none. */
-function openPlainPort(serve: TakeRequest, forwardProxy: ForwardProxy | undefined): OpenPort {
+function openPlainPort({
+  serve,
+  forwardProxy,
+  connectionsMax,
+}: {
+  readonly serve: TakeRequest
+  readonly forwardProxy: ForwardProxy | undefined
+  readonly connectionsMax: number
+}): OpenPort {
   const take = (request: FastifyRequest, reply: FastifyReply): void => {
     reply.hijack()
     serve(request.raw, reply.raw)
@@ -105,7 +120,12 @@ function openPlainPort(serve: TakeRequest, forwardProxy: ForwardProxy | undefine
     keepAliveTimeout: KEEP_ALIVE_MS,
     forceCloseConnections: true,
     return503OnClosing: false,
-    http: { maxHeaderSize: HEADER_BYTES_MAX, headersTimeout: REQUEST_HEADERS_MS, noDelay: true },
+    http: {
+      maxHeaderSize: HEADER_BYTES_MAX,
+      headersTimeout: REQUEST_HEADERS_MS,
+      connectionsCheckingInterval: HEADERS_LOOK_MS,
+      noDelay: true,
+    },
     // A TLS ClientHello, or any other nonsense, is refused at once: docker and podman try TLS first and wait for the refusal.
     clientErrorHandler: (_error, socket) => {
       if (socket.writable)
@@ -113,6 +133,7 @@ function openPlainPort(serve: TakeRequest, forwardProxy: ForwardProxy | undefine
       socket.destroySoon?.()
     },
   })
+  server.server.maxConnections = connectionsMax
   // Bodies of pushes are left unread: the desk passes them on as they come.
   server.removeAllContentTypeParsers()
   server.addContentTypeParser('*', (_request, _payload, done) => done(null))

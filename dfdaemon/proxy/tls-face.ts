@@ -31,6 +31,8 @@ export interface TlsFaceInit {
   serve(request: IncomingMessage, response: ServerResponse): void
   readonly handshakeMs?: number
   readonly headersMs?: number
+  /** Connections it takes where it listens; more are closed at once. Unbounded if absent: whoever hands connections over counts them. */
+  readonly connectionsMax?: number | undefined
 }
 
 export class TlsFace {
@@ -72,6 +74,7 @@ export class TlsFace {
       },
     })
     const server = this.#server
+    if (init.connectionsMax !== undefined) server.maxConnections = init.connectionsMax
     const take = (
       request: IncomingMessage | Http2ServerRequest,
       response: ServerResponse | Http2ServerResponse,

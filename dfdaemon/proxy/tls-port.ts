@@ -15,6 +15,8 @@ export interface TlsPortInit {
   readonly keyFile: string
   readonly logger: Logger
   readonly clock: Clock
+  /** More are closed at once; unbounded if absent. */
+  readonly connectionsMax?: number
 }
 
 export class TlsPort {
@@ -27,7 +29,7 @@ export class TlsPort {
 
   constructor(serve: (request: IncomingMessage, response: ServerResponse) => void, init: TlsPortInit) {
     this.#init = init
-    this.#face = new TlsFace({ serve })
+    this.#face = new TlsFace({ serve, connectionsMax: init.connectionsMax })
   }
 
   address(): AddressInfo | string | null {
