@@ -21,5 +21,5 @@ export const TASK_IDLE_MS = 24 * 60 * 60_000
 /** Tasks looked at for forgetting in one sweep. */
 export const SWEEP_TASKS_MAX = 64
 /** Children looked at in one sweep, and of them those for whom parents are chosen. */
-export const SWEEP_CHILDREN_MAX = 2000
-export const SWEEP_CHOICES_MAX = 400
+export const SWEEP_CHILDREN_MAX = 1500
+export const SWEEP_CHOICES_MAX = 300

@@ -5,9 +5,9 @@ import type { Peer } from './state/peer.ts'
 import type { Task } from './state/task.ts'
 
 /** Hosts that hashes are sent to, and children that are looked at and given parents, in one flush; the rest has its turn in the next. */
-const HASHES_HOSTS_MAX = 4000
-const CHILDREN_LOOKED_MAX = 20_000
-const CHILDREN_CHOSEN_FOR_MAX = 1000
+const HASHES_HOSTS_MAX = 2000
+const CHILDREN_LOOKED_MAX = 10_000
+const CHILDREN_CHOSEN_FOR_MAX = 500
 
 /** Hashes on their way to all who want a task. */
 interface Telling {

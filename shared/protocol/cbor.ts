@@ -24,13 +24,25 @@ export function encodeCbor(value: unknown): Uint8Array {
   return writer.done()
 }
 
+/** Words that are keys of messages, as `decodeCbor` looks for them: by length. */
+export type KnownKeys = readonly (readonly string[] | undefined)[]
+
+export function groupKeys(keys: Iterable<string>): KnownKeys {
+  const groups: string[][] = []
+  for (const key of new Set(keys)) {
+    groups[key.length] ??= []
+    groups[key.length]!.push(key)
+  }
+  return groups
+}
+
 /**
  * Decodes one value that takes all of `frame`; byte strings are copies. Only the shortest form of each length and number is taken, no key twice,
  * nothing of unknown length, no tags or fractions.
  * @throws SyntaxError for all else, and past `itemsMax` items
  */
-export function decodeCbor(frame: Uint8Array, itemsMax: number): unknown {
-  const reader = new CborReader(frame, itemsMax)
+export function decodeCbor(frame: Uint8Array, itemsMax: number, keys: KnownKeys = []): unknown {
+  const reader = new CborReader(frame, itemsMax, keys)
   const value = reader.read(0)
   reader.end()
   return value
@@ -152,7 +164,10 @@ class CborReader {
   #itemsLeft: number
   #at = 0
 
-  constructor(frame: Uint8Array, itemsMax: number) {
+  readonly #keys: KnownKeys
+
+  constructor(frame: Uint8Array, itemsMax: number, keys: KnownKeys) {
+    this.#keys = keys
     this.#frame = Buffer.from(frame.buffer, frame.byteOffset, frame.byteLength)
     this.#itemsLeft = itemsMax
   }
@@ -202,12 +217,31 @@ class CborReader {
     this.#checkNested(count, depth)
     const map: Record<string, unknown> = {}
     for (let index = 0; index < count; index++) {
-      const key = this.read(depth)
+      const key = this.#knownKey() ?? this.read(depth)
       if (typeof key !== 'string' || key === '__proto__' || Object.hasOwn(map, key))
         throw new SyntaxError('a wrong key')
       map[key] = this.read(depth)
     }
     return map
+  }
+
+  /** Known keys are not made anew each time, which is slow; undefined if it is none. */
+  #knownKey(): string | undefined {
+    const frame = this.#frame
+    const length = frame[this.#at]! - (TEXT << 5)
+    const start = this.#at + 1
+    if (!(length > 0 && length < 24 && start + length <= frame.byteLength)) return undefined
+    const keys = this.#keys[length]
+    if (keys === undefined || this.#itemsLeft === 0) return undefined
+    for (const key of keys) {
+      let index = 0
+      while (index < length && key.charCodeAt(index) === frame[start + index]) index++
+      if (index < length) continue
+      this.#itemsLeft--
+      this.#at = start + length
+      return key
+    }
+    return undefined
   }
 
   /** Before anything is made for them: each item takes a byte at least. */

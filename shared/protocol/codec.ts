@@ -7,7 +7,7 @@ import {
   PIECE_BYTES_MIN,
   PIECE_HASH_BYTES,
 } from '../piece.ts'
-import { decodeCbor, encodeCbor } from './cbor.ts'
+import { decodeCbor, encodeCbor, groupKeys } from './cbor.ts'
 import {
   bytes,
   type Check,
@@ -228,6 +228,13 @@ const supernodeMessages: Table<SupernodeMessage> = {
   refused: record({ type: word('refused'), id: requestId, code, detail, challenge }),
 }
 
+/** Keys of the messages that come most often. */
+const knownKeys = groupKeys([
+  ...['type', 'digest', 'pieces', 'hashes', 'fromSourceBytes', 'parents', 'slotsBusy', 'host', 'bytes'],
+  ...['id', 'size', 'source', 'have', 'registry', 'repository', 'authorization', 'outcome', 'storeBytes'],
+  ...['addresses', 'seed', 'pieceSize', 'hashed'],
+])
+
 /** Encodes a message; the bytes are the frame's content. @throws PantalaError MESSAGE_INVALID if it is over the frame limit */
 export function encodeMessage(message: HostMessage | SupernodeMessage): Uint8Array {
   const frame = encodeCbor(message)
@@ -255,7 +262,7 @@ function decodeChecked(
     throw new PantalaError('MESSAGE_INVALID', { detail: `${frame.byteLength} bytes, limit ${bytesMax}` })
   let message: unknown
   try {
-    message = decodeCbor(frame, MESSAGE_ITEMS_MAX)
+    message = decodeCbor(frame, MESSAGE_ITEMS_MAX, knownKeys)
   } catch (cause) {
     throw new PantalaError('MESSAGE_INVALID', { detail: 'not the CBOR expected', cause })
   }

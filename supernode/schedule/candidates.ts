@@ -52,7 +52,9 @@ export function chooseParents(state: ClusterState, child: Peer, choice: Choice):
   }
   if (!child.isSated) {
     for (const host of task.full.sample(SAMPLE_MAX, random)) consider(host)
-    for (const peer of task.offering.sample(SAMPLE_MAX, random))
+    // Where so many have all of it, those that pull it themselves need not be looked at.
+    const enough = scored.length >= choice.count * 2
+    for (const peer of enough ? [] : task.offering.sample(SAMPLE_MAX, random))
       if (hasRoom(peer, choice) && canGive(peer, child, pieces)) consider(peer.host)
     // Few hosts hold a few pieces, and a sample may miss them; what was asked of the source for somebody, a seed holds.
     if (pieces !== undefined) {
