@@ -11,6 +11,8 @@ export interface RegistrySourceComponents {
   readonly client: SourceClient
   readonly clock: Clock
   readonly logger: Logger
+  /** Spreads pauses; Math.random if absent. */
+  readonly random?: () => number
 }
 
 export interface RegistrySourceInit {
@@ -22,7 +24,7 @@ export interface RegistrySourceInit {
   readonly fruitlessTriesMax?: number
   /** Tries in all for one range, however much each brings. */
   readonly triesMax?: number
-  /** Pause before a try after one that brought nothing, in ms; doubled each time. */
+  /** Pause before a try after one that brought nothing, in ms; doubled each time, and half to one and a half of that, so that many do not come back together. */
   readonly pauseMs?: number
 }
 
@@ -47,7 +49,7 @@ export class RegistrySource implements SourceFetcher {
     take: (chunk: Uint8Array) => Promise<void> | undefined,
     signal: AbortSignal,
   ): Promise<void> {
-    const { clock, logger } = this.#components
+    const { clock, logger, random = Math.random } = this.#components
     const { stallTimeoutMs, failoverMs, fruitlessTriesMax, triesMax, pauseMs } = this.#init
     checkRange(range)
     const end = range.offset + range.length
@@ -75,7 +77,7 @@ export class RegistrySource implements SourceFetcher {
         { digest: range.digest, registry: range.source.registry, at, code: pumped.failure.code },
         'the source broke off: resuming',
       )
-      if (fruitless > 0) await wait(clock, pauseMs * 2 ** (fruitless - 1), signal)
+      if (fruitless > 0) await wait(clock, pauseMs * 2 ** (fruitless - 1) * (0.5 + random()), signal)
     }
   }
 

@@ -156,8 +156,11 @@ export class EndpointRace<T> {
   }
 
   #pauseMs(): number {
-    const pauseMs = this.#init.retryPauseMs * 2 ** (this.#round - 1) * (0.5 + this.#components.random())
-    return Math.max(pauseMs, this.#retryAfterMs)
+    const pauseMs = this.#init.retryPauseMs * 2 ** (this.#round - 1)
+    // Never sooner than asked for, and not all at the same moment.
+    if (this.#retryAfterMs > 0)
+      return Math.max(pauseMs, this.#retryAfterMs) + pauseMs * this.#components.random()
+    return pauseMs * (0.5 + this.#components.random())
   }
 
   /** The next end of a try; undefined if there is none in time. @throws the signal's reason */

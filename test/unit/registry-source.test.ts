@@ -1,11 +1,13 @@
 // Blob ranges from a source that breaks: resumed from the last byte taken, held up by a busy taker, given up within bounds.
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
+import { Readable } from 'node:stream'
 import { test } from 'node:test'
 import { RegistrySource, type RegistrySourceInit } from '../../dfdaemon/fetch/registry-source.ts'
 import { systemClock } from '../../shared/clock.ts'
 import { digestOf } from '../../shared/digest.ts'
 import { type ErrorCode, isPantalaError } from '../../shared/errors.ts'
+import type { SourceClient } from '../../shared/source/source-client.ts'
 import { type Answer, FakeRegistry, inTurn, sendBytes, sendRanged } from '../harness/fake-registry.ts'
 import { makeClient, recordingLogger } from '../harness/source-client.ts'
 import { until } from '../harness/until.ts'
@@ -226,4 +228,35 @@ test('ends with what the taker threw, or with the signal’s reason, and cuts th
   await until(() => closed === 3)
   await client.close()
   await registry.stop()
+})
+
+test('pauses between tries that bring nothing grow, and are not the same for all', async () => {
+  for (const [random, expected] of [
+    [0, [50, 100]],
+    [0.99, [149, 298]],
+  ] as const) {
+    const pauses: number[] = []
+    const clock = {
+      ...systemClock,
+      after: (ms: number, task: () => void) => {
+        pauses.push(Math.round(ms))
+        return systemClock.after(0, task)
+      },
+    }
+    const body = async function* (): AsyncGenerator<Uint8Array> {}
+    const client = {
+      openBlob: async () => ({ body: Readable.from(body()), offset: 0, size: undefined }),
+    } as unknown as SourceClient
+    const { logger } = recordingLogger()
+    const source = new RegistrySource(
+      { client, clock, logger, random: () => random },
+      { stallTimeoutMs: 1_000_000, pauseMs: 100 },
+    )
+    const range = { source: { registry: 'r', repository: 'a/b' }, digest, size: 10, offset: 0, length: 10 }
+    await assert.rejects(source.fetch(range, () => undefined, AbortSignal.timeout(5000)))
+    assert.deepEqual(
+      pauses.filter(ms => ms < 1_000_000),
+      expected,
+    )
+  }
 })
