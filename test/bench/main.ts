@@ -8,10 +8,18 @@ import { describeMachine } from './measure.ts'
 import { readRecord, renderPage, writeLab, writeSummary } from './pages.ts'
 import { pullLab } from './pull/lab.ts'
 import { schedulerLab } from './scheduler/lab.ts'
+import { survivalLab } from './survival/lab.ts'
 import { swarmLab } from './swarm/lab.ts'
 
 const docs = join(import.meta.dirname, '../../docs')
-const labs: readonly Lab[] = [swarmLab, cpuLab, latencyLab, schedulerLab, pullLab] as readonly Lab[]
+const labs: readonly Lab[] = [
+  swarmLab,
+  cpuLab,
+  latencyLab,
+  schedulerLab,
+  pullLab,
+  survivalLab,
+] as readonly Lab[]
 
 const [name, ...rest] = process.argv.slice(2)
 try {
