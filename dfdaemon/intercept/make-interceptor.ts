@@ -4,7 +4,7 @@ import type { Clock } from '../../shared/clock.ts'
 import { parseAddress } from '../../shared/config/option.ts'
 import type { Logger } from '../../shared/logger.ts'
 import { HttpProxies } from '../../shared/source/reach/http-proxy.ts'
-import { type TlsOptions, TlsTrust, TrustedRoots } from '../../shared/source/reach/tls-trust.ts'
+import { TlsTrust, TrustedRoots } from '../../shared/source/reach/tls-trust.ts'
 import type { RegistryConfig, UpstreamsConfig } from '../../shared/source/registry-config.ts'
 import { canonicalRegistry } from '../../shared/source/upstreams.ts'
 import { isLoopback } from '../proxy/open-proxy.ts'
@@ -61,9 +61,10 @@ export async function makeInterceptor(
   const { proxy, noProxy } = upstreams
   const proxies = new HttpProxies({ proxy, noProxy, env: config.env, ownAddresses: [config.proxy.address] })
   const self = `pantala-${randomBytes(6).toString('hex')}`
-  const dialler = new Dialler({ guard, self, proxies, trustFor })
+  // What is forwarded is the client's own request: it goes without this host's certificate, which only opens what the desk answers for.
+  const dialler = new Dialler({ guard, self, proxies, trustFor: target => trustFor(target).unnamed })
   const forwarder = new Forwarder({ guard, self, dialler, proxies, logger }, { ...config.proxy, ...limits })
-  const probe = new TlsProbe({ dialler, clock, trustFor }, limits)
+  const probe = new TlsProbe({ dialler, clock, trustFor: target => trustFor(target).own }, limits)
   const leaves = hosts.length === 0 ? undefined : await makeLeaves(components, config)
   const namesWhere = (holds: (registry: RegistryConfig) => boolean): ReadonlySet<string> =>
     new Set(
@@ -117,7 +118,7 @@ async function makeLeaves(
 }
 
 /** How TLS to a target is verified: as its registry is configured, or as usual. @throws PantalaError CONFIG_INVALID for files that cannot be used */
-function readTrusts(registries: Readonly<Record<string, RegistryConfig>>): (target: Target) => TlsOptions {
+function readTrusts(registries: Readonly<Record<string, RegistryConfig>>): (target: Target) => TlsTrust {
   const roots = new TrustedRoots()
   const usual = new TlsTrust(roots, {})
   const trusts = new Map(
@@ -128,7 +129,7 @@ function readTrusts(registries: Readonly<Record<string, RegistryConfig>>): (targ
   )
   return target => {
     const name = namesOf(target).find(name => trusts.has(name))
-    return (name === undefined ? usual : trusts.get(name)!).own
+    return name === undefined ? usual : trusts.get(name)!
   }
 }
 

@@ -23,7 +23,7 @@ export interface WriteAnswer {
 
 export interface WriteClient {
   /**
-   * Sends the request to the registry itself, never to a mirror, never twice, with no token but the caller's; redirects are the answer.
+   * Sends the request to the registry itself, never to a mirror, never twice, with no token but the caller's and no client certificate; redirects are the answer.
    * Keeps no time: the signal does. The caller reads or destroys the body.
    * @throws PantalaError SOURCE_AWAY | UPSTREAM_UNKNOWN | UPSTREAM_FORBIDDEN | PATH_UNKNOWN, or the signal's reason
    */

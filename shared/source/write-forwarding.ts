@@ -22,7 +22,8 @@ export class WriteForwarding implements WriteClient {
 
   constructor(components: AgentsComponents, init: WriteForwardingInit) {
     this.#upstreams = components.upstreams
-    this.#agents = new Agents(components, init)
+    // Whoever may connect here would push under this service's name.
+    this.#agents = new Agents(components, { ...init, showsCertificates: false })
     this.#init = init
   }
 

@@ -103,6 +103,20 @@ test('a client certificate is shown to the registry, and to nobody it sends to',
   seen.length = 0
 })
 
+test('a client certificate is not lent to callers that push', async t => {
+  const picky = await pickyRegistry()
+  t.after(picky.stop)
+  await writeFile(join(directory, 'key.pem'), testKey)
+  const files = { certFile: join(directory, 'ca.pem'), keyFile: join(directory, 'key.pem') }
+  const client = makeClient({ [picky.name]: { caFile: join(directory, 'ca.pem'), ...files } })
+  t.after(() => client.close())
+  const push = { method: 'DELETE', path: '/v2/a/b/manifests/v1', headers: {}, body: undefined }
+  const answer = await client.write({ registry: picky.name, repository: 'a/b' }, push, signal)
+  answer.body.destroy()
+  assert.equal(answer.status, 403)
+  assert.deepEqual(picky.shown, [false])
+})
+
 test('certFile and keyFile must fit each other', async () => {
   const other = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey
   await writeFile(join(directory, 'other.pem'), other.export({ type: 'pkcs8', format: 'pem' }))

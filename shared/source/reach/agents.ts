@@ -24,21 +24,30 @@ export interface AgentsComponents {
   readonly lookup?: NameLookup | undefined
 }
 
-/** The endpoint's own host, or one that it sends to. */
-type Place = 'own' | 'elsewhere'
+/** The endpoint's own host, the same with no certificate of ours shown, or a host that it sends to. */
+type Place = 'own' | 'unnamed' | 'elsewhere'
 
 export class Agents {
   readonly #upstreams: Upstreams
   readonly #proxies: HttpProxies
   readonly #lookup: NameLookup
   readonly #connectTimeoutMs: number
+  readonly #ownPlace: Place
   readonly #trusts = new Map<string, TlsTrust>()
   /** As many as there are trusts, places and proxies at most. */
   readonly #agents = new Map<string, Agent | ProxyAgent>()
   #closed = false
 
   /** @throws PantalaError CONFIG_INVALID for files of certificates or keys that cannot be used */
-  constructor(components: AgentsComponents, init: { readonly connectTimeoutMs: number }) {
+  constructor(
+    components: AgentsComponents,
+    init: {
+      readonly connectTimeoutMs: number
+      /** False: client certificates are shown to nobody. */
+      readonly showsCertificates?: boolean
+    },
+  ) {
+    this.#ownPlace = init.showsCertificates === false ? 'unnamed' : 'own'
     this.#upstreams = components.upstreams
     this.#proxies = components.proxies
     this.#lookup = components.lookup ?? dnsLookup
@@ -51,7 +60,7 @@ export class Agents {
 
   /** The agent for a URL asked on behalf of an endpoint; whether it leads through a proxy. */
   agentFor(endpoint: Endpoint, url: URL): { agent: Agent | ProxyAgent; proxied: boolean } {
-    const place = url.hostname === new URL(endpoint.origin).hostname ? 'own' : 'elsewhere'
+    const place = url.hostname === new URL(endpoint.origin).hostname ? this.#ownPlace : 'elsewhere'
     const proxy = this.#proxies.proxyFor(url)
     const key = JSON.stringify([endpoint.trust, place, proxy?.url ?? '', url.protocol])
     let agent = this.#agents.get(key)

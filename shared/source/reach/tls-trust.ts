@@ -32,6 +32,7 @@ export class TlsTrust {
   readonly #key: string | undefined
   readonly #skipVerify: boolean
   #own: TlsOptions | undefined
+  #unnamed: TlsOptions | undefined
   #elsewhere: TlsOptions | undefined
 
   /** @throws PantalaError CONFIG_INVALID for files that are not there, hold something else or do not fit each other */
@@ -66,6 +67,16 @@ export class TlsTrust {
       rejectUnauthorized: !this.#skipVerify,
     }
     return this.#own
+  }
+
+  /** As `own`, with nothing shown: for what a caller may do only under its own name. */
+  get unnamed(): TlsOptions {
+    if (!this.#skipVerify) return this.elsewhere
+    this.#unnamed ??= {
+      secureContext: createSecureContext({ ca: this.#authorities() }),
+      rejectUnauthorized: false,
+    }
+    return this.#unnamed
   }
 
   /** Towards hosts that the registry sends to: token servers, object storage. Always verified, nothing shown. */
