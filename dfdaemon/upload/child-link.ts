@@ -29,6 +29,9 @@ import type { SlotTaker, UploadSlots } from './upload-slots.ts'
 /** Answers queued for a child that does not read them, in bytes; beyond, it is cut. */
 const ANSWER_BYTES_MAX = 1024 * 1024
 
+/** A child that takes nothing of what it is sent for so long stands still, in ms. */
+const STANDSTILL_MS = 700
+
 /** What a child's link asks of its server. */
 export interface ChildHost {
   admits(host: HostId, ticket: Uint8Array): boolean
@@ -199,6 +202,7 @@ export class ChildLink implements SlotTaker, FrameSink {
       },
       sendHashes: told => this.#answer(encodeHashes(slot, told)),
       sendOthers: others => this.#answer(encodeOthers(slot, others)),
+      isTaking: () => this.#isTaking(subscription),
       sendGone: why => {
         this.#endSubscription(subscription)
         this.#answer(encodeFrame(FRAME.gone, why, slot, 0))
@@ -206,6 +210,13 @@ export class ChildLink implements SlotTaker, FrameSink {
     }
     this.#subscriptions.set(slot, subscription)
     offer.subscribe(subscription)
+  }
+
+  /** True while requests of the subscription wait for their turn or are served, and the child takes what it is sent. */
+  #isTaking(subscription: Subscription): boolean {
+    const isStill = this.#send?.blocked === true && this.#clock.monotonic() - this.#progressAt > STANDSTILL_MS
+    const isOwn = (request: PieceRequest | undefined) => request?.subscription === subscription
+    return !isStill && (isOwn(this.#serving) || this.#queue.some(isOwn))
   }
 
   #onUnsubscribe(slot: number): void {

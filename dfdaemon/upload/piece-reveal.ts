@@ -22,6 +22,12 @@ export const SEED_REVEAL: RevealInit = { firstChildren: 1, holdMs: 4000, tradeMs
 /** Pieces dealt to one child and not sent: enough to keep it busy. More would wait for it while others could pass them on. */
 const DEALT_MAX = 4
 
+/**
+ * A child that was dealt a piece and for so long asks for none, or takes nothing of what it asked for, does not want it or cannot take it, in ms:
+ * it came back with pieces from before, or is frozen. Others need not wait for it.
+ */
+const IDLE_MS = 1200
+
 /** What a host has yet to give out for the first time, over all tasks: until then none is offered a second time. */
 export class FreshLoad {
   /** Pieces held back that no child has yet. */
@@ -40,6 +46,7 @@ interface Held<Child> {
   readonly first: Set<Child>
   readonly rest: Set<Child>
   timer: Timer
+  idle?: Timer
   sent: boolean
 }
 
@@ -56,6 +63,7 @@ export class PieceReveal<Child> {
   readonly #load: FreshLoad
   readonly #init: RevealInit
   readonly #tell: (piece: number, to: Iterable<Child>) => void
+  readonly #isTaking: ((child: Child) => boolean) | undefined
   readonly #held = new Map<number, Held<Child>>()
   /** Held pieces that were told to nobody; only with `tradeMs`. */
   readonly #undealt = new Set<number>()
@@ -65,12 +73,18 @@ export class PieceReveal<Child> {
   #sentAt = Number.NEGATIVE_INFINITY
   #turn = 0
   constructor(
-    components: { clock: Clock; load?: FreshLoad },
+    components: {
+      clock: Clock
+      load?: FreshLoad
+      /** True while a child waits for pieces it asked for, and takes what it is sent; absent: nobody can tell. */
+      isTaking?: (child: Child) => boolean
+    },
     init: RevealInit,
     tell: (piece: number, to: Iterable<Child>) => void,
   ) {
     this.#clock = components.clock
     this.#load = components.load ?? new FreshLoad()
+    this.#isTaking = components.isTaking
     this.#init = init
     this.#tell = tell
   }
@@ -151,6 +165,7 @@ export class PieceReveal<Child> {
   close(): void {
     for (const [piece, held] of this.#held) {
       held.timer.cancel()
+      held.idle?.cancel()
       this.#endWait(piece, held)
     }
     this.#held.clear()
@@ -178,7 +193,20 @@ export class PieceReveal<Child> {
       if (known === undefined) this.#firsts.set(child, { waiting: 1, sentAt: Number.NEGATIVE_INFINITY })
       else known.waiting++
     }
+    this.#watchIdle(piece, held)
     this.#tell(piece, first)
+  }
+
+  #watchIdle(piece: number, held: Held<Child>): void {
+    const isTaking = this.#isTaking
+    if (isTaking === undefined || this.#init.tradeMs === undefined) return
+    held.idle?.cancel()
+    held.idle = this.#clock.after(IDLE_MS, () => {
+      if (held.sent || this.#held.get(piece) !== held) return
+      if ([...held.first].some(isTaking)) this.#watchIdle(piece, held)
+      else if ([...this.#firsts.keys()].some(isTaking)) this.#release(piece)
+      else this.releaseAll()
+    })
   }
 
   /** Deals to a child what it has room for. */
@@ -218,6 +246,7 @@ export class PieceReveal<Child> {
     const held = this.#held.get(piece)
     if (held === undefined) return
     held.timer.cancel()
+    held.idle?.cancel()
     this.#held.delete(piece)
     this.#endWait(piece, held)
     this.#tell(piece, held.rest)

@@ -21,6 +21,8 @@ export interface Subscriber {
   sendHashes(told: ToldHashes): void
   /** Hosts that seek the task as well. */
   sendOthers(others: readonly Candidate[]): void
+  /** True while it waits for pieces it asked for, and takes what it is sent. */
+  isTaking(): boolean
 }
 
 /** What the rest of the dfdaemon has to do with children that no supernode helps. */
@@ -88,7 +90,11 @@ export class TaskOffer {
     this.digest = init.digest
     this.geometry = init.geometry
     if (init.reveal !== undefined)
-      this.#reveal = new PieceReveal(components, init.reveal, (piece, to) => this.#queue(piece, to))
+      this.#reveal = new PieceReveal(
+        { ...components, isTaking: subscriber => subscriber.isTaking() },
+        init.reveal,
+        (piece, to) => this.#queue(piece, to),
+      )
     this.#unwatch = components.store.watch(init.digest, {
       onPiece: piece => this.#onPiece(piece),
       onGone: () => this.#onGone(REFUSAL.evicted),

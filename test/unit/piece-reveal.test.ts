@@ -139,3 +139,60 @@ test('of a seed, nothing is offered a second time while fresh pieces wait to go 
   ring()
   assert.deepEqual(told, ['2>b', '0>b', '1>a'])
 })
+
+/** A seed's reveal whose timers come due as time passes. */
+function makeTimedReveal(taking: ReadonlySet<string>) {
+  const told: string[] = []
+  let nowMs = 0
+  let timers: Array<{ at: number; task: () => void }> = []
+  const clock: Clock = {
+    now: () => 0,
+    monotonic: () => nowMs,
+    after: (delayMs, task) => {
+      const timer = { at: nowMs + delayMs, task }
+      timers.push(timer)
+      return {
+        cancel: () => {
+          timers = timers.filter(other => other !== timer)
+        },
+      }
+    },
+  }
+  const init = { firstChildren: 1, holdMs: 4000, tradeMs: 1000, holdMsMax: 10_000 }
+  const isTaking = (child: string) => taking.has(child)
+  const reveal = new PieceReveal<string>({ clock, isTaking }, init, (piece, to) => {
+    for (const child of to) told.push(`${piece}>${child}`)
+  })
+  const pass = (ms: number): void => {
+    for (const end = nowMs + ms; nowMs < end; nowMs += 100) {
+      const due = timers.filter(({ at }) => at <= nowMs)
+      timers = timers.filter(({ at }) => at > nowMs)
+      for (const { task } of due) task()
+    }
+  }
+  return { reveal, told, pass }
+}
+
+test('of a seed, what a frozen child was dealt is told to the others soon, and what others were dealt is not', () => {
+  const { reveal, told, pass } = makeTimedReveal(new Set(['b', 'c']))
+  for (const piece of [0, 1, 2]) reveal.onFresh(piece, ['frozen', 'b', 'c'])
+  told.length = 0
+  pass(1500)
+  assert.deepEqual(told, ['0>b', '0>c'])
+})
+
+test('of a seed, a child alone that wants none of what it was dealt, since it has that, is told of all', () => {
+  const { reveal, told, pass } = makeTimedReveal(new Set())
+  for (const piece of [0, 1, 2, 3, 4, 5]) reveal.onFresh(piece, ['a'])
+  assert.deepEqual(told, ['0>a', '1>a', '2>a', '3>a'])
+  pass(1500)
+  assert.deepEqual(told.slice(4), ['4>a', '5>a'])
+})
+
+test('of a seed, a child that takes its time with what it asked for keeps what it was dealt', () => {
+  const { reveal, told, pass } = makeTimedReveal(new Set(['a', 'b']))
+  for (const piece of [0, 1]) reveal.onFresh(piece, ['a', 'b'])
+  told.length = 0
+  pass(3500)
+  assert.deepEqual(told, [])
+})
