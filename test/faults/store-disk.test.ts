@@ -28,6 +28,7 @@ for (const [code, expected] of [
   ['ENOSPC', 'STORE_FULL'],
   ['EDQUOT', 'STORE_FULL'],
   ['EIO', 'STORE_FAILED'],
+  ['EROFS', 'STORE_FAILED'],
 ] as const) {
   test(`${code} at any step is ${expected}; once it is over, the same blob can be stored`, async () => {
     await withDirectory(async dataDir => {

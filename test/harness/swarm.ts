@@ -1,5 +1,5 @@
 // A whole swarm for a test: supernode, seed, hosts and a source over real loopback libp2p in this process, each with a data directory of its own.
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
@@ -50,6 +50,11 @@ export interface SwarmHost {
 export interface SpawnedHost {
   readonly process: ServiceProcess
   readonly daemon: Pick<Dfdaemon, 'adminUrl' | 'proxyUrl'>
+}
+
+export interface SpawnInit {
+  readonly nodeOptions?: readonly string[]
+  readonly wrap?: (command: string[], dataDir: string) => string[]
 }
 
 /** What a host counted. */
@@ -172,23 +177,33 @@ export class Swarm {
   }
 
   /**
-   * A host in a process of its own, ready; `nodeOptions` go before the program. Not one of `hosts`.
+   * A host in a process of its own, ready; `nodeOptions` go before the program, and `wrap` makes the command that starts it another; it is
+   * told the directory of its data, which exists. Not one of `hosts`.
    * @throws Error if it is not ready within 30 s
    */
-  async spawnHost(name: string, nodeOptions: readonly string[] = []): Promise<SpawnedHost> {
-    const spawned = await this.#spawn(name, { ...this.#hostSettings(name), name }, nodeOptions)
+  async spawnHost(name: string, init: SpawnInit = {}): Promise<SpawnedHost> {
+    const settings = { ...this.#hostSettings(name), name }
+    const spawned = await this.#spawn(name, settings, init)
     this.#spawned.push(spawned.process)
     return spawned
   }
 
-  async #spawn(name: string, settings: Settings, nodeOptions: readonly string[] = []): Promise<SpawnedHost> {
+  async #spawn(name: string, settings: Settings, init: SpawnInit = {}): Promise<SpawnedHost> {
+    const { nodeOptions = [], wrap = (command: string[]) => command } = init
+    const dataDir = join(this.#directory, name)
+    await mkdir(dataDir, { recursive: true })
     const [admin, proxy] = await findFreePorts(2)
     const own = { 'admin.address': `127.0.0.1:${admin}`, 'proxy.address': `127.0.0.1:${proxy}` }
     const flags = settingsToFlags({ ...settings, ...own })
+    const program = join(import.meta.dirname, '../../cli/main.ts')
+    const [command, ...args] = wrap(
+      [process.execPath, ...nodeOptions, program, 'dfdaemon', ...flags],
+      dataDir,
+    )
     const spawned = new ServiceProcess({
       name,
-      command: process.execPath,
-      args: [...nodeOptions, join(import.meta.dirname, '../../cli/main.ts'), 'dfdaemon', ...flags],
+      command: command!,
+      args,
       leash: true,
       onLine: line => this.log.note(line),
     })

@@ -19,8 +19,8 @@ test('one host is 30 hours ahead, one 30 hours behind: both are admitted and tak
   const swarm = await Swarm.start(t, { hosts: 1, seed: 'none', layerBytes: [8 * 1024 * 1024] })
   const image = findPlatformImage(swarm.layout, 'v1', 'amd64')!
   const [early, late] = await Promise.all([
-    swarm.spawnHost('behind', [skewClock(-30)]),
-    swarm.spawnHost('ahead', [skewClock(30)]),
+    swarm.spawnHost('behind', { nodeOptions: [skewClock(-30)] }),
+    swarm.spawnHost('ahead', { nodeOptions: [skewClock(30)] }),
   ])
   const layer = 8 * 1024 * 1024
   assert.equal((await swarm.pull(late)).bytes, image.bytes)
