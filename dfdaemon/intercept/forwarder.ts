@@ -19,6 +19,8 @@ const FORWARDS_MAX = 512
 /** Until the headers of an answer, and between two pieces of its body, in ms. */
 const ANSWER_MS = 60_000
 const STALLED_ANSWER_MS = 30_000
+/** A request of whose body nothing moves for this long is given up, in ms. */
+const STALLED_BODY_MS = 60_000
 const ANSWER_HEADER_BYTES_MAX = 64 * 1024
 /** A connection, TLS included, must be there within this, in ms. */
 const CONNECT_MS = 10_000
@@ -39,6 +41,7 @@ export interface ForwarderInit {
   /** A client that takes no byte for this long is cut, in ms. */
   readonly stalledSendMs: number
   readonly answerMs?: number
+  readonly stalledBodyMs?: number
 }
 
 /** Where a request goes: as a client names it, in the spelling it uses. */
@@ -89,7 +92,7 @@ export class Forwarder {
         throw new PantalaError('OVERLOADED', { detail: `${FORWARDS_MAX} requests are being forwarded` })
       // The client waits for leave to send its body; what the host says to that can't be waited for.
       if (request.headers.expect !== undefined) response.writeContinue()
-      const answer = await this.#send(request, destination, gone.signal)
+      const answer = await this.#send(request, destination, gone)
       try {
         response.writeHead(answer.statusCode, passBackHeaders(answer.headers))
       } catch (error) {
@@ -132,8 +135,9 @@ export class Forwarder {
   async #send(
     request: IncomingMessage,
     { scheme, target, authority, path }: Destination,
-    signal: AbortSignal,
+    gone: AbortController,
   ): Promise<Dispatcher.ResponseData> {
+    const { signal } = gone
     this.#c.guard.check(target)
     const headers = passOnHeaders(request.rawHeaders, authority, this.#c.self)
     try {
@@ -143,7 +147,7 @@ export class Forwarder {
         method: request.method as Dispatcher.HttpMethod,
         headers,
         // Undici takes what can be iterated; its type says streams only.
-        body: (hasBody(request) ? readRequestBody(request, { signal }) : null) as unknown as null,
+        body: (hasBody(request) ? this.#readBody(request, gone) : null) as unknown as null,
         signal,
       })
       // A body that breaks after its reader went away must not end the process.
@@ -152,6 +156,19 @@ export class Forwarder {
     } catch (error) {
       if (signal.aborted) throw signal.reason
       throw explain(error, showTarget(target))
+    }
+  }
+
+  /** Undici waits for a body without end. */
+  async *#readBody(request: IncomingMessage, gone: AbortController): AsyncGenerator<Uint8Array> {
+    const ms = this.#init.stalledBodyMs ?? STALLED_BODY_MS
+    const stalled = (): void =>
+      gone.abort(new PantalaError('DEADLINE_PASSED', { detail: `nothing of the body moved for ${ms} ms` }))
+    const timer = setTimeout(stalled, ms)
+    try {
+      yield* readRequestBody(request, { signal: gone.signal, onChunk: () => timer.refresh() })
+    } finally {
+      clearTimeout(timer)
     }
   }
 

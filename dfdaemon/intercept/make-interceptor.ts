@@ -46,7 +46,12 @@ export interface MakeInterceptorComponents extends Pick<InterceptorComponents, '
 export async function makeInterceptor(
   components: MakeInterceptorComponents,
   config: InterceptConfig,
-  limits: { readonly tunnelsMax?: number; readonly answerMs?: number; readonly probeMs?: number } = {},
+  limits: {
+    readonly tunnelsMax?: number
+    readonly answerMs?: number
+    readonly probeMs?: number
+    readonly stalledBodyMs?: number
+  } = {},
 ): Promise<{ interceptor: Interceptor; guard: OutboundGuard }> {
   const { logger, clock } = components
   const hosts = readInterceptedHosts(config.intercept.hosts)

@@ -1,14 +1,15 @@
 // A body of unknown length that its client leaves unfinished must not look whole to the host it was for, whichever way it came.
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { constants } from 'node:http2'
 import { type TestContext, test } from 'node:test'
 import { until } from '../harness/until.ts'
-import { connectTls, startInterceptor, startTlsUpstream } from './intercept-harness.ts'
+import { connectTls, type InterceptRigInit, startInterceptor, startTlsUpstream } from './intercept-harness.ts'
 
 /** An upstream that counts bodies which came to an end, and those that broke off. */
-async function startCounting(t: TestContext) {
+async function startCounting(t: TestContext, limits: InterceptRigInit['limits'] = {}) {
   const bodies = { bytes: 0, whole: 0, cut: 0 }
   const upstream = await startTlsUpstream(t, (request: IncomingMessage, response: ServerResponse) => {
     request.on('data', (chunk: Buffer) => {
@@ -23,7 +24,11 @@ async function startCounting(t: TestContext) {
       if (!request.complete) bodies.cut++
     })
   })
-  const rig = await startInterceptor(t, { hosts: [upstream.name], registries: { [upstream.name]: {} } })
+  const rig = await startInterceptor(t, {
+    hosts: [upstream.name],
+    registries: { [upstream.name]: {} },
+    limits,
+  })
   return { bodies, rig, name: upstream.name }
 }
 
@@ -70,4 +75,16 @@ test('HTTP/1.1: a connection that closes in the middle of chunks ends the hostâ€
   socket.end()
   await until(() => bodies.whole + bodies.cut === 1)
   assert.deepEqual(bodies, { bytes: 5, whole: 0, cut: 1 })
+})
+
+test('a body that stops coming is given up, also where the connection stays', async t => {
+  const { bodies, rig, name } = await startCounting(t, { stalledBodyMs: 300 })
+  const socket = await connectTls(rig, name, { ca: rig.ca, protocols: ['http/1.1'] })
+  socket.on('error', () => {})
+  socket.write(`POST /api/upload HTTP/1.1\r\nHost: ${name}\r\nContent-Length: 10\r\n\r\nhello`)
+  await until(() => bodies.bytes === 5)
+  const [answer] = (await once(socket, 'data')) as [Buffer]
+  assert.match(answer.toString(), /^HTTP\/1\.1 5\d\d .*DEADLINE_PASSED/s)
+  await until(() => bodies.cut === 1)
+  assert.equal(bodies.whole, 0)
 })
