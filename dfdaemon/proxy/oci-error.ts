@@ -15,10 +15,15 @@ export function answerError(thrown: unknown): ErrorAnswer {
     status: error.entry.status,
     headers: {
       'content-type': 'application/json; charset=utf-8',
-      ...(error.challenge === undefined ? {} : { 'www-authenticate': error.challenge }),
+      ...(isSendable(error.challenge) ? { 'www-authenticate': error.challenge } : {}),
     },
     body: JSON.stringify({ errors: [describe(error)] }),
   }
+}
+
+/** It may have come by way of a supernode, and what no header can hold would end the process here. */
+function isSendable(challenge: string | undefined): challenge is string {
+  return challenge !== undefined && /^[\t\x20-\x7e\x80-\xff]{1,8192}$/.test(challenge)
 }
 
 function describe(error: PantalaError): Record<string, unknown> {

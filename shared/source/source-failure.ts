@@ -62,8 +62,10 @@ export function failureOfStatus(
       status,
       challenge: headers['www-authenticate'],
     })
-  if (status === 403) return new SourceFailure('SOURCE_DENIED', { detail, status })
-  if (status === 404 && wanted !== 'other')
+  // Withheld for money or by law, or gone: a word on the content, not the silence of a source that is away.
+  if (status === 403 || status === 402 || status === 451)
+    return new SourceFailure('SOURCE_DENIED', { detail, status })
+  if ((status === 404 || status === 410) && wanted !== 'other')
     return new SourceFailure(wanted === 'manifest' ? 'SOURCE_MANIFEST_UNKNOWN' : 'SOURCE_BLOB_UNKNOWN', {
       detail,
       status,

@@ -1,6 +1,8 @@
 // No open relay: whom the dfdaemon as proxy connects to, and whom it never does.
 import assert from 'node:assert/strict'
+import { networkInterfaces } from 'node:os'
 import { test } from 'node:test'
+import { isPantalaError } from '../../shared/errors.ts'
 import { ask, sendConnect, startInterceptor, startPlainUpstream } from './intercept-harness.ts'
 
 /** Status of a CONNECT and of a plain request to the same target. */
@@ -56,6 +58,19 @@ test('where strangers reach the proxy, only what is listed is', async t => {
   assert.deepEqual(await statusOf('a.cdn.invalid:443'), [502, 502])
   assert.deepEqual(await statusOf('cdn.invalid:443'), [403, 403])
   assert.deepEqual(await statusOf(upstream.name), [200, 200])
+})
+
+test('the machine’s own addresses are known however they are written', async t => {
+  const rig = await startInterceptor(t)
+  const own = Object.values(networkInterfaces()).flatMap(entries => entries ?? [])
+  assert.ok(own.length > 0)
+  for (const { address, family } of own)
+    for (const host of family === 'IPv4' ? [address, `::ffff:${address}`] : [address])
+      assert.throws(
+        () => rig.guard.checkAddress({ host, port: rig.port }, host),
+        error => isPantalaError(error, 'LOOP_DETECTED'),
+        host,
+      )
 })
 
 test('a request that leads back here is refused, by address and by what it came through', async t => {

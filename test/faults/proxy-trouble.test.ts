@@ -55,6 +55,11 @@ test('a source that is away is 502, and its challenge reaches the client unchang
   const refused = await stage.ask('/v2/team/app/manifests/v1')
   assert.equal(refused.status, 401)
   assert.equal(refused.headers['www-authenticate'], 'Bearer realm="https://auth.lab/token"')
+  for (const challenge of ['Basic realm="a\r\nx: y"', 'Basic realm="日"', '']) {
+    stage.behaviour.manifestError = new PantalaError('SOURCE_UNAUTHORIZED', { challenge })
+    const odd = await stage.ask('/v2/team/app/manifests/v1')
+    assert.deepEqual([odd.status, odd.headers['www-authenticate']], [401, undefined])
+  }
 })
 
 test('GET /v2/ shows the upstream’s challenge to callers without a credential', async () => {

@@ -151,7 +151,10 @@ test('each refusal has its code', () =>
     const codes = {
       404: 'SOURCE_MANIFEST_UNKNOWN',
       401: 'SOURCE_UNAUTHORIZED',
+      402: 'SOURCE_DENIED',
       403: 'SOURCE_DENIED',
+      410: 'SOURCE_MANIFEST_UNKNOWN',
+      451: 'SOURCE_DENIED',
       418: 'SOURCE_STATUS',
     } as const
     const client = makeClient({ [registry.name]: { insecure: true } })

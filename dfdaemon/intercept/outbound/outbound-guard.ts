@@ -99,5 +99,9 @@ function isOdd(address: string): boolean {
 
 function isThisMachine(address: string): boolean {
   if (isLoopback(address)) return true
-  return Object.values(networkInterfaces()).some(entries => entries?.some(entry => entry.address === address))
+  const own = new BlockList()
+  for (const entry of Object.values(networkInterfaces()).flatMap(entries => entries ?? []))
+    own.addAddress(entry.address.replace(/%.*$/, ''), entry.family === 'IPv6' ? 'ipv6' : 'ipv4')
+  // IPv4-mapped addresses are held against the IPv4 ones.
+  return own.check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4')
 }
