@@ -91,6 +91,7 @@ export class RegistrySource implements SourceFetcher {
       at,
       end === size ? undefined : end - at,
       signal,
+      range.passOver,
     )
     if (answer.size !== undefined && answer.size !== size) {
       answer.body.destroy()

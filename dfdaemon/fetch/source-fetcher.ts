@@ -12,6 +12,8 @@ export interface SourceRange {
   readonly length: number
   /** Bytes before `offset` that are read and thrown away, at most, where the source answers from the blob's start; any number if absent. */
   readonly skipBytesMax?: number
+  /** So many endpoints of the registry are asked last, because they sent wrong bytes; 0 if absent. */
+  readonly passOver?: number
 }
 
 export interface SourceFetcher {

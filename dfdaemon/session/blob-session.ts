@@ -82,6 +82,7 @@ export class BlobSession implements ReadableBlob {
         return this.#outcome === undefined ? this.#handle : undefined
       },
       from: () => this.#source,
+      passOver: init.tries - 1,
       readers: this.#readers,
       land: async (...landed) => {
         if (this.#outcome === undefined) await this.#landing!.land(...landed)
@@ -346,8 +347,7 @@ export class BlobSession implements ReadableBlob {
   /** The bytes were wrong as a whole: nothing of them is kept, and readers go over to another session, or see no end. */
   #giveUpWrong(detail: string, isWorthTrying = true): void {
     if (this.#outcome !== undefined || this.#verified) return
-    const { tries } = this.#init
-    this.#logger.error({ err: detail, tries }, 'whole digest is wrong; all pieces dropped')
+    this.#logger.error({ err: detail, tries: this.#init.tries }, 'whole digest is wrong; all pieces dropped')
     this.#c.metrics.countPieceRejected('digest')
     this.#wrong = new WrongBlob(this.#handle, detail)
     this.#handle = undefined

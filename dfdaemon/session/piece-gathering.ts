@@ -29,6 +29,8 @@ export interface GatheringInit {
   /** Opens the blob for a run of the source; undefined if the session is over. */
   open(): Promise<BlobHandle | undefined>
   from(): SourceRef
+  /** See SourceRange. */
+  readonly passOver: number
   readonly readers: SessionReaders
   /** Stores a piece whose hash was checked. */
   land(piece: number, bytes: Buffer, hash: Uint8Array, origin: PieceOrigin): Promise<void>
@@ -88,6 +90,7 @@ export class PieceGathering {
         geometry,
         signal,
         from: init.from,
+        passOver: init.passOver,
         open: init.open,
         land: async (piece, bytes) => {
           const hash = hashPiece(bytes)

@@ -16,6 +16,8 @@ export interface SourceRunInit {
   readonly geometry: Geometry
   readonly source: SourceRef
   readonly run: PieceRun
+  /** See SourceRange. */
+  readonly passOver?: number
 }
 
 /** Stores one piece; the buffer belongs to the callee until the promise settles. */
@@ -91,8 +93,9 @@ export async function fetchSourceRun(
   }
 
   try {
-    const { source, digest } = init
-    const range = { source, digest, size: geometry.size, offset, length, skipBytesMax: SKIP_BYTES_MAX }
+    const { source, digest, passOver = 0 } = init
+    const { size } = geometry
+    const range = { source, digest, size, offset, length, skipBytesMax: SKIP_BYTES_MAX, passOver }
     await components.source.fetch(range, chunk => take(chunk), both)
     await Promise.all(landing)
     both.throwIfAborted()

@@ -31,6 +31,8 @@ export interface SourceRunsInit {
   readonly digest: Digest
   readonly geometry: Geometry
   readonly signal: AbortSignal
+  /** See SourceRange. */
+  readonly passOver: number
   from(): SourceRef
   /** The open blob; undefined if the session is over. */
   open(): Promise<BlobHandle | undefined>
@@ -316,7 +318,7 @@ export class SourceRuns {
     const { digest, geometry } = this.#init
     return fetchSourceRun(
       { source: this.#source, pool: this.#pool, land, ...(hold === undefined ? {} : { hold }) },
-      { digest, geometry, source: this.#init.from(), run },
+      { digest, geometry, source: this.#init.from(), run, passOver: this.#init.passOver },
       signal,
     )
   }

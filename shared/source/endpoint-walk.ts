@@ -29,6 +29,8 @@ export interface Asked {
   readonly source: SourceRef
   /** Asked by this service for itself, not for a client. */
   readonly isOwn: boolean
+  /** So many endpoints are asked last, because they sent wrong bytes; 0 if absent. */
+  readonly passOver?: number
 }
 
 export interface EndpointWalkInit {
@@ -69,7 +71,7 @@ export class EndpointWalk {
       { clock, random, onFailure, health: this.#health },
       {
         ...this.#init,
-        endpoints: this.#health.inOrder(endpoints),
+        endpoints: turnBy(this.#health.inOrder(endpoints), asked.passOver ?? 0),
         run: (endpoint, signal) =>
           run(
             new EndpointTry(this.#components, {
@@ -111,6 +113,12 @@ export class EndpointWalk {
         )
     }
   }
+}
+
+/** The same list, begun elsewhere. */
+function turnBy<T>(list: readonly T[], by: number): readonly T[] {
+  const start = list.length === 0 ? 0 : by % list.length
+  return start === 0 ? list : [...list.slice(start), ...list.slice(0, start)]
 }
 
 export interface EndpointTryInit extends Asked {

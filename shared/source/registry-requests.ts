@@ -102,12 +102,13 @@ export class RegistryRequests implements Omit<SourceClient, 'close'> {
     offset: number,
     length: number | undefined,
     signal: AbortSignal,
+    passOver = 0,
   ): Promise<BlobAnswer> {
     checkRepository(source)
     const end = length === undefined ? '' : String(offset + length - 1)
     const headers: Record<string, string> =
       offset > 0 || end !== '' ? { range: `bytes=${offset}-${end}` } : {}
-    return this.#tryEach(source, signal, async attempt => {
+    return this.#walk.tryEach({ source, isOwn: this.#isOwn, passOver }, signal, async attempt => {
       const exchange = await attempt.send('GET', `blobs/${digest}`, headers)
       if (exchange.status === 416) {
         // Some registries name a length here that they do not send: the connection cannot be used again.

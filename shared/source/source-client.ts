@@ -37,13 +37,14 @@ export interface SourceClient {
   ): Promise<ManifestAnswer>
   /** Length of a blob in bytes, by HEAD. */
   blobLength(source: SourceRef, digest: Digest, signal: AbortSignal): Promise<number>
-  /** Opens a blob from `offset`; redirects are followed without credentials. */
+  /** Opens a blob from `offset`; redirects are followed without credentials. So many endpoints as `passOver` says are asked last: they sent wrong bytes. */
   openBlob(
     source: SourceRef,
     digest: Digest,
     offset: number,
     length: number | undefined,
     signal: AbortSignal,
+    passOver?: number,
   ): Promise<BlobAnswer>
   /** A small blob whole, `size` bytes, checked against its digest; one that stalls or is wrong at one endpoint is had from the next. */
   smallBlob(source: SourceRef, digest: Digest, size: number, signal: AbortSignal): Promise<Uint8Array>

@@ -25,6 +25,8 @@ export interface SwarmOptions {
   readonly layerBytes?: readonly number[]
   /** `host:port` of another source, which must hold `swarm/app:v1` already; the embedded one unless given. */
   readonly sourceAddress?: string
+  /** URLs that are asked before the source. */
+  readonly mirrors?: readonly string[]
   /** More settings of every host (and the seed), by dotted key. */
   readonly dfdaemon?: Settings
   readonly supernode?: Settings
@@ -288,7 +290,9 @@ export class Swarm {
       'cluster.secret': clusterSecret,
       'peer.address': '127.0.0.1:0',
       'upstreams.default': this.sourceName,
-      'upstreams.registries': JSON.stringify({ [this.sourceName]: { insecure: true } }),
+      'upstreams.registries': JSON.stringify({
+        [this.sourceName]: { insecure: true, mirrors: this.#options.mirrors ?? [] },
+      }),
       'shutdown.graceMs': '0',
     }
   }
