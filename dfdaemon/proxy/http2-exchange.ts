@@ -11,14 +11,19 @@ const connectionHeaders = new Set([
   'upgrade',
 ])
 
+/** True for a request of a stream. The version that a request names says nothing: HTTP/1.1's parser lets a line pass that ends in `HTTP/2.0`. */
+export function isOfStream(request: IncomingMessage | Http2ServerRequest): request is Http2ServerRequest {
+  return 'stream' in request
+}
+
 /** A request as it would have come over HTTP/1.1; one that came so passes unchanged. */
 export function plainRequest(request: IncomingMessage | Http2ServerRequest): IncomingMessage {
-  if (request.httpVersionMajor < 2) return request as IncomingMessage
-  const { stream } = request as Http2ServerRequest
+  if (!isOfStream(request)) return request
+  const { stream } = request
   const headers: Record<string, string | string[] | undefined> = {}
   for (const [name, value] of Object.entries(request.headers))
     if (!name.startsWith(':')) headers[name] = value
-  headers.host ??= (request as Http2ServerRequest).authority
+  headers.host ??= request.authority
   // A body of unknown length: what asks whether there is one looks here.
   if (!stream.endAfterHeaders && headers['content-length'] === undefined)
     headers['transfer-encoding'] = 'chunked'

@@ -2,6 +2,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { setTimeout as delay, setImmediate as immediate } from 'node:timers/promises'
 import { PantalaError } from '../../shared/errors.ts'
+import { isOfStream } from './http2-exchange.ts'
 
 /** How long, and how many bytes, a client may go on sending after the answer to its request, in ms. */
 const LINGER_MS = 2_000
@@ -38,7 +39,7 @@ export async function* readRequestBody(
     else await changes(request, signal)
   }
   // Some clients of HTTP/2 end a stream before they reset it. A body cut short should not look whole to the registry, where that can be told.
-  if (request.httpVersionMajor > 1) await immediate()
+  if (isOfStream(request)) await immediate()
   if (request.aborted) throw clientGone()
 }
 

@@ -5,6 +5,7 @@ import { PantalaError } from '../../shared/errors.ts'
 import type { WriteAnswer } from '../../shared/source/write-client.ts'
 import { passStream } from './body-sender.ts'
 import { hopHeaders, namedByConnection } from './hop-headers.ts'
+import { isOfStream } from './http2-exchange.ts'
 import { type OciRequest, type OciTarget, quoteAsked, readOciName } from './oci-path.ts'
 import type { Face, ProxyComponents, ProxyExchange } from './proxy-context.ts'
 import { changeParameter, parameters } from './raw-query.ts'
@@ -161,7 +162,7 @@ function setHead(
   if (typeof location === 'string')
     response.setHeader('location', locations.rewrite(location, { ...asked, ns, path, origin }))
   // What is still to come of the body is thrown away: no other request can follow on this connection.
-  if (isSending(request) && request.httpVersionMajor === 1) response.setHeader('connection', 'close')
+  if (isSending(request) && !isOfStream(request)) response.setHeader('connection', 'close')
   response.writeHead(status)
 }
 

@@ -125,6 +125,13 @@ test('CONNECT and upgrades within are no way around it', async t => {
   assert.match(await readAll(upgrade), /^HTTP\/1\.1 200/)
 })
 
+test('a request of HTTP/1.1 that calls itself HTTP/2.0 is answered as one of HTTP/1.1', async t => {
+  const { port } = await startFace(t)
+  const socket = await shakeHands(port)
+  socket.write('GET /x HTTP/2.0\r\nHost: x\r\nConnection: close\r\n\r\n')
+  assert.match(await readAll(socket), /^HTTP\/1\.1 200 [\s\S]*GET \/x$/)
+})
+
 test('a hundred clients that come and go leave nothing', async t => {
   const { face, port } = await startFace(t)
   for (let round = 0; round < 5; round++) {
