@@ -12,10 +12,18 @@ export interface TomlFile {
   readonly statements: readonly TomlStatement[]
 }
 
+/** Tables and lists in one another; dotted keys may make as many as they like, and all that looks at the tree calls itself. */
+const DEPTH_MAX = 256
+
 /** @throws PantalaError SETUP_CONFIG_INVALID naming line and column */
 export function readTomlFile(path: string, text: string): TomlFile {
   try {
-    return { path, text, tree: parseToml(text), statements: listStatements(text) }
+    const tree = parseToml(text)
+    if (isDeeperThan(DEPTH_MAX, tree))
+      throw new PantalaError('SETUP_CONFIG_INVALID', {
+        detail: `${path}: nested deeper than ${DEPTH_MAX}`,
+      })
+    return { path, text, tree, statements: listStatements(text) }
   } catch (error) {
     if (!(error instanceof TomlFault)) throw error
     throw new PantalaError('SETUP_CONFIG_INVALID', {
@@ -23,6 +31,15 @@ export function readTomlFile(path: string, text: string): TomlFile {
       cause: error,
     })
   }
+}
+
+function isDeeperThan(depthMax: number, tree: unknown): boolean {
+  let level: unknown[] = [tree]
+  for (let depth = 0; level.length > 0; depth++) {
+    if (depth > depthMax) return true
+    level = level.flatMap(value => (typeof value === 'object' && value !== null ? Object.values(value) : []))
+  }
+  return false
 }
 
 /**
