@@ -107,6 +107,8 @@ export class Forwarder {
       this.#fail(request, response, destination, error)
     } finally {
       response.off('close', onClose)
+      // A body that was not wanted to its end is not read on: Node tells nothing more of a request that is answered.
+      gone.abort(new PantalaError('DEADLINE_PASSED', { detail: 'the request is over' }))
       this.#running--
     }
   }

@@ -210,6 +210,7 @@ function noteChanges(
 class StallWatch {
   readonly #stalled: AbortController
   #timer: NodeJS.Timeout
+  #isOver = false
 
   constructor(stalled: AbortController) {
     this.#stalled = stalled
@@ -217,16 +218,19 @@ class StallWatch {
   }
 
   moved(): void {
-    this.#timer.refresh()
+    if (!this.#isOver) this.#timer.refresh()
   }
 
   /** The body is out: now it is the registry's turn. */
   waitForAnswer(): void {
+    // A body may end after its answer.
+    if (this.#isOver) return
     clearTimeout(this.#timer)
     this.#timer = this.#start(WRITE_ANSWER_MS, 'the registry has the body, and did not answer')
   }
 
   stop(): void {
+    this.#isOver = true
     clearTimeout(this.#timer)
   }
 
