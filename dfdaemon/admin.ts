@@ -2,7 +2,7 @@
 import { type FastifyInstance, fastify } from 'fastify'
 import type { Registry } from 'prom-client'
 import { parseAddress } from '../shared/config/option.ts'
-import { baseUrlOf, explainListenFailure } from '../shared/http-face.ts'
+import { baseUrlOf, explainListenFailure, noSchemas } from '../shared/http-face.ts'
 
 export interface AdminComponents {
   readonly registry: Registry
@@ -20,6 +20,7 @@ export class AdminServer {
     this.#address = init.address
     this.#server = fastify({
       logger: false,
+      schemaController: noSchemas,
       bodyLimit: 1024,
       requestTimeout: 10_000,
       forceCloseConnections: true,

@@ -2,7 +2,7 @@
 import { cpSync, existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
-import { build } from 'esbuild'
+import { build, type Plugin } from 'esbuild'
 
 const root = join(import.meta.dirname, '..')
 const { values: wish } = parseArgs({
@@ -16,6 +16,14 @@ const notBundled = ['@napi-rs/blake-hash', 'classic-level', 'pino-pretty']
 /** Files that are of no use at run time. */
 const left =
   /\/(test|tests|docs?|deps|src|bench|benchmarks|examples?|\.github)$|\.(md|map|d\.[cm]?ts|gyp|gypi|cc?|h)$/
+
+/** Undici's index loads all that it has; see there. */
+const lessOfUndici: Plugin = {
+  name: 'less of undici',
+  setup: ({ onResolve }) => {
+    onResolve({ filter: /^undici$/ }, () => ({ path: join(root, 'scripts', 'undici-in-bundle.mjs') }))
+  },
+}
 
 await bundle()
 copyPackages()
@@ -39,6 +47,7 @@ async function bundle(): Promise<void> {
     minify: true,
     legalComments: 'none',
     external: notBundled,
+    plugins: [lessOfUndici],
     define: { PANTALA_VERSION: JSON.stringify(version) },
     // CommonJS packages in an ES module need what Node gives only to CommonJS.
     banner: {

@@ -3,7 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import { type FastifyReply, type FastifyRequest, fastify } from 'fastify'
 import { isPantalaError } from '../../shared/errors.ts'
-import { baseUrlOf, explainListenFailure } from '../../shared/http-face.ts'
+import { baseUrlOf, explainListenFailure, noSchemas } from '../../shared/http-face.ts'
 import type { Face, ForwardProxy } from './proxy-context.ts'
 import { PATH_CHARS_MAX, type RequestDesk } from './request-desk.ts'
 import { TlsPort, type TlsPortInit } from './tls-port.ts'
@@ -112,6 +112,7 @@ function openPlainPort({
   }
   const server = fastify({
     logger: false,
+    schemaController: noSchemas,
     // What the framework itself objects to (escapes in the path) is refused in the registry's own words, too.
     frameworkErrors: (_error, request, reply) => take(request, reply),
     routerOptions: { maxParamLength: PATH_CHARS_MAX },

@@ -1,5 +1,4 @@
 // Makes the libp2p node that both services use: TCP, TLS or noise, yamux; nothing that discovers, relays or resolves by itself.
-import { noise } from '@chainsafe/libp2p-noise'
 import { yamux } from '@chainsafe/libp2p-yamux'
 import type { Libp2p, PrivateKey, ServiceMap } from '@libp2p/interface'
 import { tcp } from '@libp2p/tcp'
@@ -7,6 +6,7 @@ import { tls } from '@libp2p/tls'
 import { createLibp2p, type ServiceFactoryMap } from 'libp2p'
 import { PantalaError, toPantalaError } from '../errors.ts'
 import type { Logger } from '../logger.ts'
+import { lateNoise } from './late-noise.ts'
 import { leanYamux } from './lean-yamux.ts'
 import { makeComponentLogger } from './libp2p-logger.ts'
 import { nativeTls } from './native-tls.ts'
@@ -58,7 +58,7 @@ export async function createNode<T extends ServiceMap = ServiceMap>(init: NodeIn
       }),
     ],
     // The order is the dialler's preference.
-    connectionEncrypters: [init.nativeTls === false ? tls() : nativeTls(), noise()],
+    connectionEncrypters: [init.nativeTls === false ? tls() : nativeTls(), lateNoise()],
     streamMuxers: [
       init.leanMuxer === false ? yamux() : leanYamux({ reuseBuffer: init.reuseBuffer !== false }),
     ],

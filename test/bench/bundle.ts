@@ -21,5 +21,5 @@ export async function buildBundle(): Promise<void> {
 /** Command and first arguments of the bundled program, as its launcher has them; `nodeFlags` go before. @throws Error if it was not built */
 export function bundledProgram(nodeFlags: readonly string[] = []): readonly string[] {
   if (!existsSync(bundle)) throw new Error('dist/ is not there; npm run build makes it')
-  return [process.execPath, ...flags, ...nodeFlags, bundle]
+  return ['/usr/bin/env', 'MALLOC_ARENA_MAX=2', process.execPath, ...flags, ...nodeFlags, bundle]
 }

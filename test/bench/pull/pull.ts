@@ -64,7 +64,7 @@ function findProgram(): string[] {
     '--expose-gc',
   ]
   return findServices() === 'bundle'
-    ? [process.execPath, ...flags, bundle]
+    ? ['/usr/bin/env', 'MALLOC_ARENA_MAX=2', process.execPath, ...flags, bundle]
     : [join(findRoot(), 'cli', 'pantala')]
 }
 
