@@ -44,7 +44,10 @@ export const survivalLab: Lab<SurvivalFigures> = {
           for (const kind of ['none', trouble] as const) {
             const round = await lab.run(kind)
             rounds.push(round)
-            say(`${turn}: ${kind}, ${(round.slowestMs / 1000).toFixed(1)} s, ${round.failed} failed`)
+            const seconds = (round.slowestMs / 1000).toFixed(1)
+            say(
+              `${turn}: ${kind}, ${seconds} s, ${round.failed} failed, source ${round.sourceRatio.toFixed(2)}x`,
+            )
           }
         }
       }
