@@ -200,7 +200,7 @@ export class PeerFetcher implements PieceFetcher {
       .slice(0, ADDRESSES_MAX)
       .map(address => withPeerId(address, parent.host))
       .filter(address => address !== undefined)
-    if (addresses.length === 0) throw new PantalaError('PARENT_GONE', { detail: 'no address' })
+    if (addresses.length === 0) throw new PantalaError('PARENT_UNREACHABLE', { detail: 'no address' })
     const connection = await dialAnswering(node, addresses, {
       signal,
       force: connected !== undefined,

@@ -196,7 +196,7 @@ test('an address of another host is refused before a byte of ours is sent', asyn
         new NotingListener(),
         soon(),
       ),
-      error => isPantalaError(error, 'PARENT_GONE'),
+      error => isPantalaError(error, 'PARENT_UNREACHABLE'),
     )
   assert.equal(parent.server.childCount, 0)
 })
