@@ -146,7 +146,7 @@ export const dfdaemonOptions: readonly Option[] = [
     key: 'upload.slots',
     kind: 'count',
     preset: 16,
-    doc: 'Pieces sent to other hosts at the same time.',
+    doc: 'Pieces sent to other hosts at the same time, at most; beyond four only while those take over 2 s.',
     check: atLeastOne,
   },
   ...upstreamOptions,

@@ -333,8 +333,8 @@ export class ChildLink implements SlotTaker, FrameSink {
     this.#lease = undefined
     this.#send = undefined
     this.#serving = undefined
+    this.#slots.release(this)
     if (this.#queue.length > 0 && !this.#closed) this.#slots.want(this)
-    this.#slots.release()
   }
 
   #refuse(id: number, why: Refusal): void {

@@ -28,6 +28,12 @@ const DEALT_MAX = 4
  */
 const IDLE_MS = 1200
 
+/**
+ * Of a seed's children that have not heard of a piece so many hear of it first, and twice as many each time `tradeMs` later: told all at once, all
+ * whose other parents are busy would ask for what one or two more copies bring to them.
+ */
+const RELEASED_FIRST = 2
+
 /** What a host has yet to give out for the first time, over all tasks: until then none is offered a second time. */
 export class FreshLoad {
   /** Pieces held back that no child has yet. */
@@ -48,6 +54,8 @@ interface Held<Child> {
   timer: Timer
   idle?: Timer
   sent: boolean
+  /** Children told at once when it is released. */
+  batch: number
 }
 
 /** What is known of a child that was told of pieces before others. */
@@ -100,7 +108,14 @@ export class PieceReveal<Child> {
     this.#load.freshAt = now
     this.#release(piece)
     const timer = this.#clock.after(holdMs, () => this.#onTime(piece))
-    const held = { at: now, first: new Set<Child>(), rest: new Set(children), timer, sent: false }
+    const held = {
+      at: now,
+      first: new Set<Child>(),
+      rest: new Set(children),
+      timer,
+      sent: false,
+      batch: RELEASED_FIRST,
+    }
     this.#held.set(piece, held)
     this.#load.waiting++
     const first = this.#chooseFirst(children)
@@ -159,6 +174,7 @@ export class PieceReveal<Child> {
 
   /** Tells the rest of all that is held back. */
   releaseAll(): void {
+    for (const held of this.#held.values()) held.batch = Number.POSITIVE_INFINITY
     for (const piece of [...this.#held.keys()]) this.#release(piece)
   }
 
@@ -242,14 +258,26 @@ export class PieceReveal<Child> {
     else this.#release(piece)
   }
 
+  /** Tells those who do not know of it yet: of a seed some first, and more a while later. */
   #release(piece: number): void {
     const held = this.#held.get(piece)
     if (held === undefined) return
     held.timer.cancel()
     held.idle?.cancel()
-    this.#held.delete(piece)
     this.#endWait(piece, held)
-    this.#tell(piece, held.rest)
+    const { tradeMs } = this.#init
+    if (tradeMs === undefined || held.rest.size <= held.batch) {
+      this.#held.delete(piece)
+      this.#tell(piece, held.rest)
+      return
+    }
+    const start = this.#turn++ % held.rest.size
+    const rest = [...held.rest]
+    const some = [...rest.slice(start), ...rest.slice(0, start)].slice(0, held.batch)
+    for (const child of some) held.rest.delete(child)
+    held.batch *= 2
+    held.timer = this.#clock.after(tradeMs, () => this.#release(piece))
+    this.#tell(piece, some)
   }
 
   #endWait(piece: number, held: Held<Child>): void {

@@ -62,7 +62,7 @@ const DEFAULTS = {
   subscriptionsMax: 16_384,
   chunkBytes: 256 * 1024,
   stallMs: 10_000,
-  queueWaitMs: 3_000,
+  queueWaitMs: 6_000,
   helloMs: 5_000,
   haveBatchMs: 2,
   reveal: { firstChildren: 2, holdMs: 100 },
@@ -92,7 +92,7 @@ export class PieceServer {
       mayTell: digest => components.store.stat(digest)?.complete === true,
       onSeeker() {},
     }
-    this.#slots = new UploadSlots(init.slots)
+    this.#slots = new UploadSlots(components, init)
     this.#buffers = new ReadBuffers(components, {
       bufferBytes: this.#init.chunkBytes + CHUNK_HEAD_BYTES,
       bufferCountMax: init.slots * CHUNKS_AHEAD,

@@ -1,4 +1,5 @@
-// Decides which children send now: a fixed number of slots, one piece each, handed out in turn.
+// Decides which children send now: a bounded number of slots, one piece each, handed out in turn; few at first, so that pieces end one after another.
+import type { Clock, Timer } from '../../shared/clock.ts'
 
 /** One who sends a piece when its turn comes. */
 export interface SlotTaker {
@@ -6,19 +7,32 @@ export interface SlotTaker {
   takeSlot(): boolean
 }
 
-/** At most `slots` takers at the same time; who waits longest is next. A taker waits at most once. */
+/**
+ * Sends younger than `YOUNG_MS` at the same time. A child can pass a piece on only when it has all of it: sixteen pieces that share an uplink
+ * all end late and at once, four at a time leave it as full and give the first children something to trade four times sooner. An older send is
+ * slowed by its child or by a slow link, and is no reason to let the others wait.
+ */
+export const YOUNG_SLOTS = 4
+export const YOUNG_MS = 2000
+
+/** At most `slots` takers at the same time, at most `YOUNG_SLOTS` of them young; who waits longest is next. A taker waits, and sends, at most once. */
 export class UploadSlots {
   readonly slots: number
-  #busy = 0
+  readonly #clock: Clock
+  /** When each began, monotonic ms; oldest first. */
+  readonly #busy = new Map<SlotTaker, number>()
   readonly #waiting = new Set<SlotTaker>()
+  #aging: Timer | undefined
 
-  constructor(slots: number) {
+  constructor(components: { clock: Clock }, init: { slots: number }) {
+    const { slots } = init
     if (!Number.isInteger(slots) || slots < 1) throw new TypeError(`${slots} slots`)
+    this.#clock = components.clock
     this.slots = slots
   }
 
   get busy(): number {
-    return this.#busy
+    return this.#busy.size
   }
 
   get waiting(): number {
@@ -27,6 +41,7 @@ export class UploadSlots {
 
   /** Joins the end of the line; the turn may come at once. */
   want(taker: SlotTaker): void {
+    if (this.#busy.has(taker)) throw new TypeError('has a slot already')
     this.#waiting.add(taker)
     this.#grant()
   }
@@ -34,23 +49,34 @@ export class UploadSlots {
   /** Leaves the line; a slot already taken is given back by `release`. */
   leave(taker: SlotTaker): void {
     this.#waiting.delete(taker)
+    if (this.#waiting.size === 0) this.#stopAging()
   }
 
   /** Gives a slot back. */
-  release(): void {
-    if (this.#busy === 0) throw new TypeError('no slot is taken')
-    this.#busy--
+  release(taker: SlotTaker): void {
+    if (!this.#busy.delete(taker)) throw new TypeError('no slot is taken')
     this.#grant()
   }
 
   #grant(): void {
-    while (this.#busy < this.slots) {
-      const next = this.#waiting.values().next()
-      if (next.done === true) return
-      this.#waiting.delete(next.value)
-      // Counted before the turn, since the taker may come back into `want` from within it.
-      this.#busy++
-      if (!next.value.takeSlot()) this.#busy--
+    this.#stopAging()
+    while (this.#waiting.size > 0 && this.#busy.size < this.slots) {
+      const now = this.#clock.monotonic()
+      const young = [...this.#busy.values()].filter(since => now - since < YOUNG_MS)
+      if (young.length >= YOUNG_SLOTS) {
+        this.#aging = this.#clock.after(young[0]! + YOUNG_MS - now, () => this.#grant())
+        return
+      }
+      const [next] = this.#waiting
+      this.#waiting.delete(next!)
+      // Counted before the turn, since what the turn does may lead back here.
+      this.#busy.set(next!, now)
+      if (!next!.takeSlot()) this.#busy.delete(next!)
     }
+  }
+
+  #stopAging(): void {
+    this.#aging?.cancel()
+    this.#aging = undefined
   }
 }

@@ -13,12 +13,7 @@ import {
   YAMUX_HEADER_BYTES,
   YAMUX_WINDOW_BYTES,
 } from './lean-yamux-frames.ts'
-
-/** What an ordinary stream may receive unread, in bytes; also its window. */
-export const ORDINARY_WINDOW_BYTES = 1024 * 1024
-
-/** Window of a stream whose bytes are taken at once: they are never kept, so only the way between is to be filled. */
-export const TAKEN_WINDOW_BYTES = 16 * 1024 * 1024
+import { ORDINARY_WINDOW_BYTES, ReceiveWindow } from './receive-window.ts'
 
 /** Largest data frame of an ordinary stream, so that streams take turns. */
 const ORDINARY_FRAME_BYTES = 64 * 1024
@@ -42,9 +37,7 @@ export class LeanStream extends AbstractStream implements ByteStream {
   readonly streamId: number
   readonly #channel: ByteChannel
   #sendWindow = YAMUX_WINDOW_BYTES
-  /** Bytes the other end may still send. */
-  #receiveWindow = YAMUX_WINDOW_BYTES
-  #windowTarget = ORDINARY_WINDOW_BYTES
+  readonly #receiveWindow = new ReceiveWindow(() => performance.now())
   /** Flags that go with the next frame: the stream's beginning. */
   #flags: number
   #take: TakeBytes | undefined
@@ -78,7 +71,7 @@ export class LeanStream extends AbstractStream implements ByteStream {
 
   takeBytes(take: TakeBytes): void {
     this.#take = take
-    this.#windowTarget = TAKEN_WINDOW_BYTES
+    this.#receiveWindow.followRate()
     queueMicrotask(() => {
       for (const part of this.readBuffer) this.#callTake(part, 0, part.byteLength)
       this.readBuffer.consume(this.readBuffer.byteLength)
@@ -162,6 +155,7 @@ export class LeanStream extends AbstractStream implements ByteStream {
    * @throws PantalaError MESSAGE_INVALID if the other end sends more than its window
    */
   receive(buffer: Uint8Array, start: number, end: number): void {
+    this.#receiveWindow.noteReceived(end - start)
     if (this.#take === undefined) this.onData(Uint8Array.prototype.slice.call(buffer, start, end))
     else if (this.status === 'open') this.#callTake(buffer, start, end)
     this.#growWindow()
@@ -169,9 +163,8 @@ export class LeanStream extends AbstractStream implements ByteStream {
 
   /** A data frame of this length begins. @throws PantalaError MESSAGE_INVALID if it is more than the window */
   spendWindow(count: number): void {
-    if (count > this.#receiveWindow)
+    if (!this.#receiveWindow.spend(count))
       throw new PantalaError('MESSAGE_INVALID', { detail: `stream ${this.id} sent past its window` })
-    this.#receiveWindow -= count
   }
 
   /** @throws PantalaError MESSAGE_INVALID if the window grows beyond what its counter holds */
@@ -276,12 +269,11 @@ export class LeanStream extends AbstractStream implements ByteStream {
     this.#flushed?.resolve()
   }
 
-  /** Opens the receive window again by what was read, in steps of a quarter. */
+  /** Opens the receive window again by what was read. */
   #growWindow(): void {
     if (this.status !== 'open' || this.remoteWriteStatus !== 'writable') return
-    const growth = this.#windowTarget - this.#receiveWindow - this.readBuffer.byteLength
-    if (growth < this.#windowTarget / 4 && this.#flags === 0) return
-    this.#receiveWindow += growth
+    const growth = this.#receiveWindow.open(this.readBuffer.byteLength)
+    if (growth === 0 && this.#flags === 0) return
     this.#channel.write(encodeYamuxHeader(YAMUX.windowUpdate, this.#takeFlags(), this.streamId, growth))
   }
 

@@ -94,6 +94,19 @@ test('of a seed, the rest is told a while after the piece went out; what a child
   assert.deepEqual(told.toSorted(), ['0>c', '1>a', '1>c'])
 })
 
+test('of a seed, the rest is told step by step, twice as many each time', () => {
+  const { reveal, told, ring } = makeReveal(1, { holdMs: 4000, tradeMs: 1000, holdMsMax: 10_000 })
+  const children = Array.from({ length: 12 }, (_, number) => `c${number}`)
+  reveal.onFresh(0, children)
+  reveal.onSent(0, 'c0')
+  const counts = [1, 3, 7, 12, 12].map((_, step) => {
+    if (step > 0) ring()
+    return told.length
+  })
+  assert.deepEqual(counts, [1, 3, 7, 12, 12])
+  assert.equal(new Set(told).size, 12)
+})
+
 test('of a seed, a child that is done is no reason to send again at once what it got', () => {
   const { reveal, told, ring } = makeReveal(1, { holdMs: 4000, tradeMs: 1000, holdMsMax: 10_000 })
   reveal.onFresh(0, ['a', 'b'])

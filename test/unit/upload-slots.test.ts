@@ -1,7 +1,41 @@
 // Upload slots: never more than there are, in turn, and no turn is lost.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { type SlotTaker, UploadSlots } from '../../dfdaemon/upload/upload-slots.ts'
+import { type SlotTaker, UploadSlots, YOUNG_MS, YOUNG_SLOTS } from '../../dfdaemon/upload/upload-slots.ts'
+import type { Clock, Timer } from '../../shared/clock.ts'
+
+/** Turned by hand; as many timers as the slots may need: one. */
+class FakeClock implements Clock {
+  #nowMs = 0
+  #timer: { at: number; task: () => void } | undefined
+
+  now(): number {
+    return this.#nowMs
+  }
+
+  monotonic(): number {
+    return this.#nowMs
+  }
+
+  after(delayMs: number, task: () => void): Timer {
+    const timer = { at: this.#nowMs + delayMs, task }
+    assert.equal(this.#timer, undefined, 'one timer at a time')
+    this.#timer = timer
+    return {
+      cancel: () => {
+        if (this.#timer === timer) this.#timer = undefined
+      },
+    }
+  }
+
+  advance(ms: number): void {
+    this.#nowMs += ms
+    const timer = this.#timer
+    if (timer === undefined || timer.at > this.#nowMs) return
+    this.#timer = undefined
+    timer.task()
+  }
+}
 
 function taker(name: string, log: string[], pieces = Number.POSITIVE_INFINITY): SlotTaker {
   let left = pieces
@@ -16,24 +50,25 @@ function taker(name: string, log: string[], pieces = Number.POSITIVE_INFINITY): 
 
 test('who waits longest is next', () => {
   const log: string[] = []
-  const slots = new UploadSlots(2)
+  const slots = new UploadSlots({ clock: new FakeClock() }, { slots: 2 })
   const [a, b, c] = ['a', 'b', 'c'].map(name => taker(name, log)) as [SlotTaker, SlotTaker, SlotTaker]
   slots.want(a)
   slots.want(b)
   slots.want(c)
-  slots.want(a)
-  slots.want(a)
+  slots.want(c)
+  assert.throws(() => slots.want(a), TypeError)
   assert.deepEqual(log, ['a', 'b'])
-  assert.equal(slots.waiting, 2)
-  slots.release()
-  slots.release()
+  assert.equal(slots.waiting, 1)
+  slots.release(a)
+  slots.want(a)
+  slots.release(b)
   assert.deepEqual(log, ['a', 'b', 'c', 'a'])
   assert.equal(slots.busy, 2)
 })
 
 test('one who has nothing after all, or left, does not hold up the line', () => {
   const log: string[] = []
-  const slots = new UploadSlots(1)
+  const slots = new UploadSlots({ clock: new FakeClock() }, { slots: 1 })
   const [busy, empty, left, last] = [
     taker('busy', log),
     taker('empty', log, 0),
@@ -45,9 +80,25 @@ test('one who has nothing after all, or left, does not hold up the line', () => 
   slots.want(left!)
   slots.want(last!)
   slots.leave(left!)
-  slots.release()
+  slots.release(busy!)
   assert.deepEqual(log, ['busy', 'last'])
-  slots.release()
+  slots.release(last!)
   assert.equal(slots.busy, 0)
-  assert.throws(() => slots.release(), TypeError)
+  assert.throws(() => slots.release(last!), TypeError)
+})
+
+test('few pieces are begun at a time, and more only while those take long', () => {
+  const log: string[] = []
+  const clock = new FakeClock()
+  const slots = new UploadSlots({ clock }, { slots: YOUNG_SLOTS + 2 })
+  const takers = Array.from({ length: YOUNG_SLOTS + 4 }, (_, number) => taker(`${number}`, log))
+  for (const one of takers) slots.want(one)
+  assert.equal(slots.busy, YOUNG_SLOTS)
+  slots.release(takers[1]!)
+  assert.deepEqual(log.slice(YOUNG_SLOTS), [`${YOUNG_SLOTS}`])
+  clock.advance(YOUNG_MS - 1)
+  assert.equal(slots.busy, YOUNG_SLOTS)
+  clock.advance(1)
+  assert.equal(slots.busy, YOUNG_SLOTS + 2, 'not above all slots, whatever their age')
+  assert.equal(slots.waiting, 1)
 })
