@@ -165,6 +165,9 @@ function failure(task: Task): GrantDecision {
   return { kind: 'fail', code, detail: 'no host can fetch what is missing' }
 }
 
+/** What a child may fetch of pieces that the cluster holds out of its reach, as a multiple of the size beyond the budget: what was fetched is lost to it. */
+const OUT_OF_REACH_RATIO = 1
+
 /**
  * What one child must fetch itself: pieces whose every holder or grantee is hopeless for it (it found them corrupt, or cannot reach them).
  * Undefined where that does not arise.
@@ -187,11 +190,18 @@ export function decideOwnGrant(
       !isGrantedElsewhere(task, child, piece)
     )
       lacking.push(piece)
-  const affordable = takeAffordable(task, lacking, ratio)
+  const spare = hasHolderOutOfReach(state, child, now) ? OUT_OF_REACH_RATIO : 0
+  const affordable = takeAffordable(task, lacking, ratio + spare)
   if (affordable.length === 0 || (task.failures.get(child.host.id) ?? 0) >= HOST_FAILURES_MAX)
     return undefined
   if (findMissing(task, now).length > 0) return undefined
   return { host: child.host, source, runs: toRuns(affordable), urgent: false }
+}
+
+function hasHolderOutOfReach(state: ClusterState, child: Peer, now: number): boolean {
+  const isShut = (host: Host) => state.unreachable.isShutTo(host.id, child.host.id, now)
+  const { full, offering } = child.task
+  return [...full].some(isShut) || [...offering].some(peer => peer !== child && isShut(peer.host))
 }
 
 function hasHopefulHolder(state: ClusterState, child: Peer, piece: number, now: number): boolean {

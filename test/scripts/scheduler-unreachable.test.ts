@@ -32,6 +32,20 @@ test('the only holder cannot be dialled: the child that says so fetches from the
   story.checkInvariants()
 })
 
+test('a child that cannot reach who has just fetched it all may fetch it once more, also while the other still wants it', () => {
+  const story = new ClusterScript({ pieces: 8 })
+  story.join('hidden')
+  story.join('h1')
+  story.register('hidden')
+  story.cutPieces('hidden', 0, 1, 2, 3, 4, 5, 6, 7)
+  story.register('h1')
+  assert.deepEqual(story.parentsOf('h1'), ['hidden'])
+  story.complain('h1', 'hidden', 'unreachable')
+  story.finish('hidden', 'done')
+  story.pass(500)
+  assert.deepEqual(story.granted['h1'], [0, 1, 2, 3, 4, 5, 6, 7])
+})
+
 test('after two children said so nobody else is sent there; it is served itself; after a while it is tried again', () => {
   const story = hiddenHolder(['h1', 'h2', 'h3', 'h4'])
   for (const child of ['h1', 'h2']) {
