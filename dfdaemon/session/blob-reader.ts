@@ -23,7 +23,7 @@ export interface ReadingPlace {
 
 export interface BlobReaderInit {
   readonly place: ReadingPlace
-  /** True for a reader of the whole, whose last byte waits for the check of the digest. */
+  /** True for a reader of the whole, whose last piece waits for the check of the digest. */
   readonly whole: boolean
   /** Where the blob is read from now on, by a reader of the whole; undefined if it is not fetched anew. @throws PantalaError, or the signal's reason */
   findNext(signal: AbortSignal): Promise<ReadingPlace | undefined>

@@ -13,7 +13,7 @@ const SPARE_CHUNK_BYTES = 64 * 1024
 export interface SendInit {
   readonly offset: number
   readonly length: number
-  /** False for a part of the blob: its last byte does not wait for the check of the whole, unless all of the blob is here. */
+  /** False for a part of the blob: its last piece does not wait for the check of the whole, unless all of the blob is here. */
   readonly whole: boolean
   /** Called when the sending waits for another piece, so that it is fetched first. */
   onPosition?(piece: number): void

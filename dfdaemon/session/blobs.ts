@@ -29,7 +29,7 @@ export interface OpenBlob {
   /** All of it, where it is small and in memory; not to be changed. */
   readonly bytes?: Uint8Array | undefined
   /**
-   * Hands on bytes `offset` to `offset + length - 1` in order, while later pieces land. Where the whole blob was opened, its last byte comes
+   * Hands on bytes `offset` to `offset + length - 1` in order, while later pieces land. Where the whole blob was opened, its last piece comes
    * only after the whole digest was checked, so that whoever is told of an error must cut the client off, never end cleanly. May be called
    * again, once the call before has settled.
    * @throws PantalaError, what `take` rejected with, or the signal's reason

@@ -1,5 +1,5 @@
-// What can be read of a blob while its pieces land, and how far; the last byte is held back until the whole digest was checked.
-import { type Geometry, pieceAt, pieceOffset } from '../../shared/piece.ts'
+// What can be read of a blob while its pieces land, and how far; the last piece is held back until the whole digest was checked.
+import { type Geometry, pieceAt, pieceCount, pieceOffset } from '../../shared/piece.ts'
 import type { Awaited } from './session-waiters.ts'
 
 /** Stored bytes, and word of what lands. */
@@ -17,13 +17,15 @@ export interface ReadableBlob {
 }
 
 /**
- * End of the bytes that may be handed on from `position`, looking no further than `limit`: without a gap, and short of the last byte until
- * the whole digest was checked. Only a reader of a part (`whole` false) may have the last byte of a blob that is not all here.
+ * End of the bytes that may be handed on from `position`, looking no further than `limit`: without a gap, and short of the last piece until
+ * the whole digest was checked. Only a reader of a part (`whole` false) may have the last piece of a blob that is not all here. One byte would
+ * do to keep a wrong blob from being whole; a piece costs no time, and who got none of it goes on where only that piece came wrong.
  */
 export function readableUntil(blob: ReadableBlob, position: number, limit: number, whole: boolean): number {
   if (blob.complete) return limit
   const { geometry } = blob
-  const end = whole || blob.full ? Math.min(limit, geometry.size - 1) : limit
+  const lastPiece = Math.max(0, pieceCount(geometry) - 1)
+  const end = whole || blob.full ? Math.min(limit, pieceOffset(geometry, lastPiece)) : limit
   let until = position
   for (let piece = pieceAt(geometry, position); until < end && blob.has(piece); ) {
     piece++
