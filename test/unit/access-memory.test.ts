@@ -2,20 +2,15 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { AccessMemory } from '../../dfdaemon/manifest/access-memory.ts'
-import type { Clock } from '../../shared/clock.ts'
 import type { Digest } from '../../shared/digest.ts'
 import { AcceptedCallers } from '../../supernode/edge/accepted-callers.ts'
+import { TurnedClock } from '../doubles/turned-clock.ts'
 
 const digestOfNumber = (number: number): Digest => `sha256:${number.toString(16).padStart(64, '0')}`
 const source = { registry: 'reg.lab', repository: 'a/b' }
 
-function makeClock() {
-  const clock = { ms: 0, now: () => clock.ms, monotonic: () => clock.ms, after: () => ({ cancel() {} }) }
-  return clock satisfies Clock
-}
-
 test('more tokens and digests than fit push out the oldest alone', () => {
-  const memory = new AccessMemory({ clock: makeClock() }, { freshMs: 60_000, awayMs: 3_600_000 })
+  const memory = new AccessMemory({ clock: new TurnedClock() }, { freshMs: 60_000, awayMs: 3_600_000 })
   const scopes = Array.from({ length: 50_001 }, (_, number) =>
     memory.scopeOf({ ...source, authorization: `Bearer ${number}` }),
   )
@@ -30,13 +25,13 @@ test('more tokens and digests than fit push out the oldest alone', () => {
 })
 
 test('the supernode forgets the caller it accepted longest ago', () => {
-  const callers = new AcceptedCallers({ clock: makeClock() })
+  const callers = new AcceptedCallers({ clock: new TurnedClock() })
   for (let number = 0; number <= 100_000; number++) callers.accept(`scope ${number}`)
   assert.deepEqual([callers.ageMs('scope 0'), callers.ageMs('scope 1')], [Number.POSITIVE_INFINITY, 0])
 })
 
 test('a listing never takes back what was confirmed, and an older yes no younger one', () => {
-  const clock = makeClock()
+  const clock = new TurnedClock()
   const memory = new AccessMemory({ clock }, { freshMs: 60_000, awayMs: 0 })
   memory.confirm(source, digestOfNumber(1))
   memory.list(source, [digestOfNumber(1), digestOfNumber(2)])

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { PieceReveal, type RevealInit } from '../../dfdaemon/upload/piece-reveal.ts'
 import type { Clock } from '../../shared/clock.ts'
+import { TurnedClock } from '../doubles/turned-clock.ts'
 
 function makeReveal(firstChildren: number, init: Omit<RevealInit, 'firstChildren'> = { holdMs: 100 }) {
   const told: string[] = []
@@ -156,33 +157,13 @@ test('of a seed, nothing is offered a second time while fresh pieces wait to go 
 /** A seed's reveal whose timers come due as time passes. */
 function makeTimedReveal(taking: ReadonlySet<string>) {
   const told: string[] = []
-  let nowMs = 0
-  let timers: Array<{ at: number; task: () => void }> = []
-  const clock: Clock = {
-    now: () => 0,
-    monotonic: () => nowMs,
-    after: (delayMs, task) => {
-      const timer = { at: nowMs + delayMs, task }
-      timers.push(timer)
-      return {
-        cancel: () => {
-          timers = timers.filter(other => other !== timer)
-        },
-      }
-    },
-  }
+  const clock = new TurnedClock()
   const init = { firstChildren: 1, holdMs: 4000, tradeMs: 1000, holdMsMax: 10_000 }
   const isTaking = (child: string) => taking.has(child)
   const reveal = new PieceReveal<string>({ clock, isTaking }, init, (piece, to) => {
     for (const child of to) told.push(`${piece}>${child}`)
   })
-  const pass = (ms: number): void => {
-    for (const end = nowMs + ms; nowMs < end; nowMs += 100) {
-      const due = timers.filter(({ at }) => at <= nowMs)
-      timers = timers.filter(({ at }) => at > nowMs)
-      for (const { task } of due) task()
-    }
-  }
+  const pass = (ms: number): void => clock.advance(ms)
   return { reveal, told, pass }
 }
 

@@ -9,6 +9,7 @@ import {
   makeProof,
   TicketGate,
 } from '../../shared/protocol/admission.ts'
+import { TurnedClock } from '../doubles/turned-clock.ts'
 
 test('a proof holds only for its secret, supernode and host', () => {
   const proof = makeProof('s3cret', 'S', 'H')
@@ -23,24 +24,23 @@ test('a proof holds only for its secret, supernode and host', () => {
 test('a ticket admits its host until it ends, and is worth nothing changed', async () => {
   const key = await generateKeyPair('Ed25519')
   const stranger = await generateKeyPair('Ed25519')
-  let now = 1_000_000
-  const clock = { now: () => now, monotonic: () => now, after: () => ({ cancel() {} }) }
+  const clock = new TurnedClock(1_000_000)
   const gate = new TicketGate({ clock }, { supernodeKeys: [key.publicKey.raw] })
-  const ticket = createTicketIssuer(key.raw)('H', now + 1000)
+  const ticket = createTicketIssuer(key.raw)('H', clock.ms + 1000)
   assert.equal(gate.admits('H', ticket), true)
   assert.equal(gate.admits('H', ticket), true)
   assert.equal(gate.admits('G', ticket), false)
   assert.equal(gate.admits('H', undefined), false)
   assert.equal(gate.admits('H', ticket.subarray(1)), false)
-  assert.equal(gate.admits('H', createTicketIssuer(stranger.raw)('H', now + 1000)), false)
+  assert.equal(gate.admits('H', createTicketIssuer(stranger.raw)('H', clock.ms + 1000)), false)
   for (const at of [0, 5, 8, 20, 72]) {
     const changed = Uint8Array.from(ticket)
     changed[at]! ^= 1
     assert.equal(gate.admits('H', changed), false)
   }
-  now += 1000 + CLOCK_SKEW_MS_MAX
+  clock.advance(1000 + CLOCK_SKEW_MS_MAX)
   assert.equal(gate.admits('H', ticket), true)
-  now += 1
+  clock.advance(1)
   assert.equal(gate.admits('H', ticket), false)
 })
 

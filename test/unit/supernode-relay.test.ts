@@ -1,11 +1,11 @@
 // The relay asks the source once for all, keeps answers for a moment, and gives no credential what another one got.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { Clock } from '../../shared/clock.ts'
 import { digestOf } from '../../shared/digest.ts'
 import { isPantalaError } from '../../shared/errors.ts'
 import { SourceRelay } from '../../supernode/edge/relay.ts'
 import { MemorySourceClient } from '../doubles/memory-source-client.ts'
+import { TurnedClock } from '../doubles/turned-clock.ts'
 
 const signal = AbortSignal.timeout(20_000)
 const body = Buffer.from('{"schemaVersion":2}')
@@ -15,9 +15,8 @@ function makeRelay() {
   const source = new MemorySourceClient()
   source.manifests.set('a/b:v1', { mediaType: 'application/m', body })
   const digest = source.putBlob(small)
-  const clock = { ms: 0 }
-  const turned: Clock = { now: () => clock.ms, monotonic: () => clock.ms, after: () => ({ cancel() {} }) }
-  const relay = new SourceRelay({ source, clock: turned }, { tagFreshMs: 5000, accessFreshMs: 60_000 })
+  const clock = new TurnedClock()
+  const relay = new SourceRelay({ source, clock }, { tagFreshMs: 5000, accessFreshMs: 60_000 })
   const ask = (authorization?: string, known?: typeof digest, fresh?: boolean) =>
     relay.relay(
       {

@@ -2,40 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { type SlotTaker, UploadSlots, YOUNG_MS, YOUNG_SLOTS } from '../../dfdaemon/upload/upload-slots.ts'
-import type { Clock, Timer } from '../../shared/clock.ts'
-
-/** Turned by hand; as many timers as the slots may need: one. */
-class FakeClock implements Clock {
-  #nowMs = 0
-  #timer: { at: number; task: () => void } | undefined
-
-  now(): number {
-    return this.#nowMs
-  }
-
-  monotonic(): number {
-    return this.#nowMs
-  }
-
-  after(delayMs: number, task: () => void): Timer {
-    const timer = { at: this.#nowMs + delayMs, task }
-    assert.equal(this.#timer, undefined, 'one timer at a time')
-    this.#timer = timer
-    return {
-      cancel: () => {
-        if (this.#timer === timer) this.#timer = undefined
-      },
-    }
-  }
-
-  advance(ms: number): void {
-    this.#nowMs += ms
-    const timer = this.#timer
-    if (timer === undefined || timer.at > this.#nowMs) return
-    this.#timer = undefined
-    timer.task()
-  }
-}
+import { TurnedClock } from '../doubles/turned-clock.ts'
 
 function taker(name: string, log: string[], pieces = Number.POSITIVE_INFINITY): SlotTaker {
   let left = pieces
@@ -50,7 +17,7 @@ function taker(name: string, log: string[], pieces = Number.POSITIVE_INFINITY): 
 
 test('who waits longest is next', () => {
   const log: string[] = []
-  const slots = new UploadSlots({ clock: new FakeClock() }, { slots: 2 })
+  const slots = new UploadSlots({ clock: new TurnedClock() }, { slots: 2 })
   const [a, b, c] = ['a', 'b', 'c'].map(name => taker(name, log)) as [SlotTaker, SlotTaker, SlotTaker]
   slots.want(a)
   slots.want(b)
@@ -68,7 +35,7 @@ test('who waits longest is next', () => {
 
 test('one who has nothing after all, or left, does not hold up the line', () => {
   const log: string[] = []
-  const slots = new UploadSlots({ clock: new FakeClock() }, { slots: 1 })
+  const slots = new UploadSlots({ clock: new TurnedClock() }, { slots: 1 })
   const [busy, empty, left, last] = [
     taker('busy', log),
     taker('empty', log, 0),
@@ -89,13 +56,14 @@ test('one who has nothing after all, or left, does not hold up the line', () => 
 
 test('few pieces are begun at a time, and more only while those take long', () => {
   const log: string[] = []
-  const clock = new FakeClock()
+  const clock = new TurnedClock()
   const slots = new UploadSlots({ clock }, { slots: YOUNG_SLOTS + 2 })
   const takers = Array.from({ length: YOUNG_SLOTS + 4 }, (_, number) => taker(`${number}`, log))
   for (const one of takers) slots.want(one)
-  assert.equal(slots.busy, YOUNG_SLOTS)
+  assert.deepEqual([slots.busy, clock.timers], [YOUNG_SLOTS, 1], 'one timer at a time')
   slots.release(takers[1]!)
   assert.deepEqual(log.slice(YOUNG_SLOTS), [`${YOUNG_SLOTS}`])
+  assert.equal(clock.timers, 1)
   clock.advance(YOUNG_MS - 1)
   assert.equal(slots.busy, YOUNG_SLOTS)
   clock.advance(1)
