@@ -41,8 +41,8 @@ import { SupernodeSet } from './scheduler/supernode-set.ts'
 import { BufferPool } from './session/buffer-pool.ts'
 import { SessionTable } from './session/session-table.ts'
 import { DiskStore } from './store/disk-store.ts'
-import { SEED_REVEAL } from './upload/piece-reveal.ts'
 import { PieceServer } from './upload/piece-server.ts'
+import { SEED_DEALING } from './upload/seed-dealing.ts'
 
 /** Piece buffers in use at the same time, all sessions together. */
 const PIECE_BUFFER_BYTES_MAX = 64 * 1024 * 1024
@@ -148,7 +148,7 @@ async function startParts({ config, components, node, secret, stack }: StartCont
       isReadInParts: digest => sessions.isReadInParts(digest),
       onUploaded: bytes => metrics.countUploaded(bytes),
     },
-    { slots: config.upload.slots, ...(config.seed ? { reveal: SEED_REVEAL } : {}) },
+    { slots: config.upload.slots, ...(config.seed ? { reveal: SEED_DEALING } : {}) },
   )
   const discovery = await Discovery.load(
     {

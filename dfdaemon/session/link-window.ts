@@ -6,16 +6,18 @@ const SLOW_MS = 750
 const PIECES_FIRST = 2
 
 export class LinkWindow {
+  readonly #piecesMin: number
   readonly #piecesMax: number
   #pieces: number
   #tookMs = 0
 
-  constructor(piecesMax: number) {
+  constructor({ piecesMin = 1, piecesMax }: { readonly piecesMin?: number; readonly piecesMax: number }) {
+    this.#piecesMin = piecesMin
     this.#piecesMax = piecesMax
     this.#pieces = Math.min(PIECES_FIRST, piecesMax)
   }
 
-  /** Pieces that may be asked for and not landed, at least one. */
+  /** Pieces that may be asked for and not landed, at least `piecesMin`. */
   get pieces(): number {
     return this.#pieces
   }
@@ -29,6 +31,6 @@ export class LinkWindow {
   noteLanded(tookMs: number): void {
     this.#tookMs = this.#tookMs === 0 ? tookMs : this.#tookMs + (tookMs - this.#tookMs) / 4
     if (tookMs < QUICK_MS) this.#pieces = Math.min(this.#piecesMax, this.#pieces + 1)
-    else if (tookMs > SLOW_MS) this.#pieces = Math.max(1, this.#pieces - 1)
+    else if (tookMs > SLOW_MS) this.#pieces = Math.max(this.#piecesMin, this.#pieces - 1)
   }
 }

@@ -89,18 +89,17 @@ export class PieceAsker {
 
   /** Asks idle parents for pieces that others are slow with; what a parent has not begun to send is taken from it. */
   askOverdueAgain(): void {
-    const nowMs = this.#clock.monotonic()
+    const overdue = this.#requests.overdue(this.#clock.monotonic())
+    if (overdue.length === 0) return
     for (const link of this.#parents.links) {
       if (link.pending > 0) continue
-      for (const request of this.#requests.overdueFor(link.host, nowMs)) {
-        const { piece } = request
-        const loan = link.have.has(piece) ? this.#lend() : undefined
-        if (loan === undefined) continue
-        if (!request.begun())
-          request.abort.abort(new PantalaError('DEADLINE_PASSED', { detail: 'asked of another' }))
-        this.#request(link, piece, loan)
-        break
-      }
+      const at = overdue.findIndex(({ host, piece }) => host !== link.host && link.have.has(piece))
+      const loan = at < 0 ? undefined : this.#lend()
+      if (loan === undefined) continue
+      const [request] = overdue.splice(at, 1)
+      if (!request!.begun())
+        request!.abort.abort(new PantalaError('DEADLINE_PASSED', { detail: 'asked of another' }))
+      this.#request(link, request!.piece, loan)
     }
   }
 
@@ -171,7 +170,9 @@ export class PieceAsker {
   #windowOf(link: ParentLink): LinkWindow {
     let window = this.#windows.get(link)
     if (window === undefined) {
-      window = new LinkWindow(this.#windowPieces)
+      // Of a seed one may wait behind first copies, and what it deals to this host is asked for at once all the same.
+      const piecesMin = this.#parents.isSeed(link.host) ? 2 : 1
+      window = new LinkWindow({ piecesMin, piecesMax: this.#windowPieces })
       this.#windows.set(link, window)
     }
     return window
@@ -208,6 +209,7 @@ export class PieceAsker {
     const { hashes } = this.#init
     try {
       await link.fetch(piece, bytes, request.abort.signal)
+      request.arrived = true
       this.#windowOf(link).noteLanded(this.#clock.monotonic() - request.startedAtMs)
       if (this.#init.have()?.has(piece) !== false) return
       // The hash was withdrawn meanwhile, which is not this parent's fault.

@@ -32,7 +32,8 @@ export interface Pick {
 
 /**
  * Urgent pieces come first, the others by how few parents offer them, ties in random order so that hosts that start together ask for
- * different pieces. Each pick goes to the parent with the most room left, to a seed only if no other has room.
+ * different pieces. Each pick goes to the parent with the most room left, among equals to any, so that all parents get about as many; to a seed only
+ * if no other has room.
  */
 export function pickPieces(question: PickQuestion): Pick[] {
   const { offers, picksMax } = question
@@ -46,7 +47,7 @@ export function pickPieces(question: PickQuestion): Pick[] {
   const picks: Pick[] = []
   const taken = new Set<number>()
   const give = (piece: number): void => {
-    const offer = roomiestHolder(offers, rooms, piece)
+    const offer = roomiestHolder(question, rooms, piece)
     if (offer === undefined) return
     rooms[offer]!--
     roomLeft--
@@ -76,12 +77,14 @@ export function pickPieces(question: PickQuestion): Pick[] {
 }
 
 function roomiestHolder(
-  offers: readonly Offer[],
+  { offers, random }: PickQuestion,
   rooms: readonly number[],
   piece: number,
 ): number | undefined {
   let best: number | undefined
-  for (let index = 0; index < offers.length; index++) {
+  const start = Math.floor(random() * offers.length)
+  for (let turn = 0; turn < offers.length; turn++) {
+    const index = (start + turn) % offers.length
     if (rooms[index]! <= 0 || !offers[index]!.have.has(piece)) continue
     if (best === undefined || isBetter(offers, rooms, index, best)) best = index
   }

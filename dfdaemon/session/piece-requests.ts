@@ -9,8 +9,9 @@ import type { HostId } from '../../shared/protocol/messages.ts'
 const SECOND_ASK_MS = 1500
 const SECOND_ASK_TIMES = 3
 const BEGUN_TIMES = 2
-/** Or sooner, when its parent has sent nothing at all for this long, in ms. */
+/** Or sooner, when its parent has sent nothing at all for this long, in ms; longer for a piece it has begun, where full links lose packets. */
 const STALLED_MS = 650
+const STALLED_BEGUN_MS = 950
 
 export interface PieceRequest {
   readonly piece: number
@@ -23,6 +24,8 @@ export interface PieceRequest {
   begun(): boolean
   /** How long its parent has sent nothing, in ms. */
   silentForMs(): number
+  /** True once all of it came: it is checked and written. */
+  arrived: boolean
 }
 
 export class PieceRequests {
@@ -42,7 +45,7 @@ export class PieceRequests {
     nowMs: number,
     how: Pick<PieceRequest, 'usualMs' | 'begun' | 'silentForMs'>,
   ): PieceRequest {
-    const request = { piece, host, startedAtMs: nowMs, abort: new AbortController(), ...how }
+    const request = { piece, host, startedAtMs: nowMs, abort: new AbortController(), arrived: false, ...how }
     const others = this.#byPiece.get(piece)
     if (others === undefined) this.#byPiece.set(piece, [request])
     else others.push(request)
@@ -64,16 +67,16 @@ export class PieceRequests {
     for (const requests of this.#byPiece.values()) for (const request of requests) request.abort.abort(reason)
   }
 
-  /** Requests for pieces that were asked once, long ago, of someone other than `host`: those not begun first, then the oldest. */
-  overdueFor(host: HostId, nowMs: number): PieceRequest[] {
+  /** Requests for pieces that were asked once, long ago: those not begun first, then the oldest. */
+  overdue(nowMs: number): PieceRequest[] {
     const unbegun: PieceRequest[] = []
     const begun: PieceRequest[] = []
     for (const [only, second] of this.#byPiece.values()) {
-      if (second !== undefined || only!.host === host) continue
+      const outMs = nowMs - only!.startedAtMs
+      if (second !== undefined || only!.arrived || outMs < STALLED_MS) continue
       const isBegun = only!.begun()
       const afterMs = Math.max(SECOND_ASK_MS, only!.usualMs * SECOND_ASK_TIMES) * (isBegun ? BEGUN_TIMES : 1)
-      const outMs = nowMs - only!.startedAtMs
-      const isStalled = Math.min(outMs, only!.silentForMs()) >= STALLED_MS
+      const isStalled = Math.min(outMs, only!.silentForMs()) >= (isBegun ? STALLED_BEGUN_MS : STALLED_MS)
       if (!isStalled && outMs < afterMs) continue
       if (isBegun) begun.push(only!)
       else unbegun.push(only!)

@@ -288,12 +288,17 @@ export class ChildLink implements SlotTaker, FrameSink {
   // ---- sending ----
 
   takeSlot(): boolean {
-    const request = this.#closed || this.sending ? undefined : this.#queue.shift()
-    if (request === undefined) return false
+    if (this.#closed || this.sending || this.#queue.length === 0) return false
+    const ahead = Math.max(0, this.#queue.findIndex(isFirstCopy))
+    const request = this.#queue.splice(ahead, 1)[0]!
     this.#host.onQueued(-1)
     this.#serving = request
     request.subscription.offer.lease().then(lease => this.#sendPiece(request, lease))
     return true
+  }
+
+  isAhead(): boolean {
+    return this.#queue.some(isFirstCopy)
   }
 
   #sendPiece(request: PieceRequest, lease: HandleLease | undefined): void {
@@ -362,4 +367,8 @@ export class ChildLink implements SlotTaker, FrameSink {
     }
     this.#host.onClosed(this)
   }
+}
+
+function isFirstCopy({ piece, subscription }: PieceRequest): boolean {
+  return subscription.offer.isFirstCopy(piece, subscription)
 }

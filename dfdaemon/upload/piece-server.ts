@@ -8,10 +8,10 @@ import type { HostId } from '../../shared/protocol/messages.ts'
 import { PIECE_PROTOCOL, REFUSAL, type Refusal, type Subscribe } from '../../shared/protocol/piece-frames.ts'
 import type { BlobStore } from '../store/blob-store.ts'
 import { type ChildHost, ChildLink } from './child-link.ts'
-import { FreshLoad, type RevealInit } from './piece-reveal.ts'
 import { CHUNK_HEAD_BYTES, CHUNKS_AHEAD } from './piece-send.ts'
 import { ReadBuffers } from './read-buffers.ts'
-import { type SeekerDesk, TaskOffer } from './task-offer.ts'
+import { FirstCopies } from './seed-dealing.ts'
+import { type RevealInit, type SeekerDesk, TaskOffer } from './task-offer.ts'
 import { UploadSlots } from './upload-slots.ts'
 
 export interface PieceServerComponents {
@@ -46,7 +46,7 @@ export interface PieceServerInit {
   readonly helloMs?: number
   readonly haveBatchMs?: number
   /** How fresh pieces are told; false: to all at once. */
-  readonly reveal?: RevealInit | false
+  readonly reveal?: NonNullable<RevealInit> | false
 }
 
 /** How often waiting children are looked after, in ms. */
@@ -72,7 +72,7 @@ export class PieceServer {
   readonly #components: PieceServerComponents
   readonly #init: Required<PieceServerInit>
   readonly #slots: UploadSlots
-  readonly #load = new FreshLoad()
+  readonly #copies: FirstCopies
   readonly #buffers: ReadBuffers
   readonly #children = new Set<ChildLink>()
   readonly #offers = new Map<string, TaskOffer>()
@@ -93,6 +93,7 @@ export class PieceServer {
       onSeeker() {},
     }
     this.#slots = new UploadSlots(components, init)
+    this.#copies = new FirstCopies(components)
     this.#buffers = new ReadBuffers(components, {
       bufferBytes: this.#init.chunkBytes + CHUNK_HEAD_BYTES,
       bufferCountMax: init.slots * CHUNKS_AHEAD,
@@ -220,7 +221,7 @@ export class PieceServer {
     if (offer === undefined) {
       const { haveBatchMs, reveal } = this.#init
       offer = new TaskOffer(
-        { ...this.#components, load: this.#load },
+        { ...this.#components, copies: this.#copies },
         {
           ...task,
           haveBatchMs,

@@ -7,7 +7,8 @@ import { OTHERS_MAX, type ToldHashes } from '../../shared/protocol/alone-frames.
 import type { Candidate } from '../../shared/protocol/messages.ts'
 import { HASHES_PIECES_MAX, REFUSAL, type Refusal } from '../../shared/protocol/piece-frames.ts'
 import type { BlobHandle, BlobStore } from '../store/blob-store.ts'
-import { type FreshLoad, PieceReveal, type RevealInit } from './piece-reveal.ts'
+import { FewFirst, type FewFirstInit, type Reveal } from './piece-reveal.ts'
+import { type DealingInit, type FirstCopies, SeedDealing } from './seed-dealing.ts'
 
 /** A child's subscription, as the offer sees it. */
 export interface Subscriber {
@@ -45,6 +46,9 @@ interface OpenedBlob {
   linger: Timer | undefined
 }
 
+/** How children hear of fresh pieces: a few first, as of a host; dealt, as of a seed; undefined for all at once. */
+export type RevealInit = FewFirstInit | DealingInit | undefined
+
 export interface TaskOfferInit {
   readonly digest: Digest
   readonly geometry: Geometry
@@ -52,7 +56,7 @@ export interface TaskOfferInit {
   readonly haveBatchMs: number
   /** How long the blob stays open after its last reader, in ms; until then it cannot be evicted. */
   readonly handleLingerMs: number
-  readonly reveal: RevealInit | undefined
+  readonly reveal: RevealInit
   readonly seekers: SeekerDesk
   /** True while children read ranges of the task, so that all are told of each piece at once. */
   isReadInParts(): boolean
@@ -77,24 +81,19 @@ export class TaskOffer {
   readonly #clock: Clock
   readonly #init: TaskOfferInit
   readonly #subscribers = new Map<Subscriber, number[]>()
-  readonly #reveal: PieceReveal<Subscriber> | undefined
+  readonly #reveal: Reveal<Subscriber> | undefined
   readonly #seekers = new Map<Subscriber, Seeker>()
   readonly #unwatch: () => void
   #flush: Timer | undefined
   #opened: OpenedBlob | undefined
 
-  constructor(components: { store: BlobStore; clock: Clock; load: FreshLoad }, init: TaskOfferInit) {
+  constructor(components: { store: BlobStore; clock: Clock; copies: FirstCopies }, init: TaskOfferInit) {
     this.#store = components.store
     this.#clock = components.clock
     this.#init = init
     this.digest = init.digest
     this.geometry = init.geometry
-    if (init.reveal !== undefined)
-      this.#reveal = new PieceReveal(
-        { ...components, isTaking: subscriber => subscriber.isTaking() },
-        init.reveal,
-        (piece, to) => this.#queue(piece, to),
-      )
+    this.#reveal = this.#makeReveal(components.copies)
     this.#unwatch = components.store.watch(init.digest, {
       onPiece: piece => this.#onPiece(piece),
       onGone: () => this.#onGone(REFUSAL.evicted),
@@ -173,6 +172,11 @@ export class TaskOffer {
     return undefined
   }
 
+  /** True if a request of this subscriber comes before those for pieces that others have already. */
+  isFirstCopy(piece: number, to: Subscriber): boolean {
+    return this.#reveal?.isFirstCopy(piece, to) ?? false
+  }
+
   /** A child got the whole piece from here. */
   notePieceSent(piece: number, to: Subscriber): void {
     this.#reveal?.onSent(piece, to)
@@ -186,6 +190,16 @@ export class TaskOffer {
     this.#subscribers.clear()
     this.#seekers.clear()
     this.#retireHandle()
+  }
+
+  #makeReveal(copies: FirstCopies): Reveal<Subscriber> | undefined {
+    const { reveal } = this.#init
+    const clock = this.#clock
+    const tell = (piece: number, to: Iterable<Subscriber>) => this.#queue(piece, to)
+    if (reveal === undefined) return undefined
+    if ('firstChildren' in reveal) return new FewFirst({ clock }, reveal, tell)
+    const isTaking = (subscriber: Subscriber) => subscriber.isTaking()
+    return new SeedDealing({ clock, copies, isTaking }, reveal, tell)
   }
 
   #release(opened: OpenedBlob): void {

@@ -5,6 +5,8 @@ import type { Clock, Timer } from '../../shared/clock.ts'
 export interface SlotTaker {
   /** The turn: begins to send and keeps the slot until `release`, or returns false if there is nothing to send after all. Must not throw. */
   takeSlot(): boolean
+  /** True if its turn comes before that of all for whom this is false. */
+  isAhead(): boolean
 }
 
 /**
@@ -15,7 +17,7 @@ export interface SlotTaker {
 export const YOUNG_SLOTS = 4
 export const YOUNG_MS = 2000
 
-/** At most `slots` takers at the same time, at most `YOUNG_SLOTS` of them young; who waits longest is next. A taker waits, and sends, at most once. */
+/** At most `slots` takers at the same time, at most `YOUNG_SLOTS` of them young; of those ahead, or if there are none of all, who waits longest is next. A taker waits, and sends, at most once. */
 export class UploadSlots {
   readonly slots: number
   readonly #clock: Clock
@@ -67,12 +69,18 @@ export class UploadSlots {
         this.#aging = this.#clock.after(young[0]! + YOUNG_MS - now, () => this.#grant())
         return
       }
-      const [next] = this.#waiting
+      const next = this.#next()
       this.#waiting.delete(next!)
       // Counted before the turn, since what the turn does may lead back here.
       this.#busy.set(next!, now)
       if (!next!.takeSlot()) this.#busy.delete(next!)
     }
+  }
+
+  #next(): SlotTaker | undefined {
+    for (const taker of this.#waiting) if (taker.isAhead()) return taker
+    const [first] = this.#waiting
+    return first
   }
 
   #stopAging(): void {

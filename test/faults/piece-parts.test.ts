@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { ParentLink } from '../../dfdaemon/fetch/piece-fetcher.ts'
-import { SEED_REVEAL } from '../../dfdaemon/upload/piece-reveal.ts'
+import type { FewFirstInit } from '../../dfdaemon/upload/piece-reveal.ts'
 import { NotingListener } from '../contracts/piece-fetcher-suite.ts'
 import { startChild, startParent } from '../harness/piece-peers.ts'
 import { makeSoundBlob, storePieces } from '../harness/sample-blob.ts'
@@ -13,7 +13,7 @@ const blob = makeSoundBlob('parts', 4 * 1024 * 1024)
 test('once ranges are read, all children are told at once, also of what was held back from some', async t => {
   let isReadInParts = false
   // No time would let the others hear of a piece.
-  const reveal = { ...SEED_REVEAL, holdMs: 3_600_000, tradeMs: 3_600_000 }
+  const reveal: FewFirstInit = { firstChildren: 1, holdMs: 3_600_000 }
   const { candidate, store } = await startParent(t, { isReadInParts: () => isReadInParts, reveal })
   const links: ParentLink[] = []
   for (let child = 0; child < 3; child++) {

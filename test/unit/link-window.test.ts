@@ -4,7 +4,7 @@ import { test } from 'node:test'
 import { LinkWindow } from '../../dfdaemon/session/link-window.ts'
 
 test('quick pieces open the window up to its limit, slow ones close it down to one', () => {
-  const window = new LinkWindow(6)
+  const window = new LinkWindow({ piecesMax: 6 })
   assert.equal(window.pieces, 2)
   for (let piece = 0; piece < 10; piece++) window.noteLanded(20)
   assert.equal(window.pieces, 6)
@@ -15,7 +15,7 @@ test('quick pieces open the window up to its limit, slow ones close it down to o
 })
 
 test('it knows how long pieces took of late', () => {
-  const window = new LinkWindow(6)
+  const window = new LinkWindow({ piecesMax: 6 })
   assert.equal(window.tookMs, 0)
   window.noteLanded(100)
   assert.equal(window.tookMs, 100)
@@ -24,5 +24,5 @@ test('it knows how long pieces took of late', () => {
 })
 
 test('a limit of one is kept', () => {
-  assert.equal(new LinkWindow(1).pieces, 1)
+  assert.equal(new LinkWindow({ piecesMax: 1 }).pieces, 1)
 })

@@ -11,7 +11,7 @@ function ask(init: { usualMs: number; begun: boolean; silentForMs?: number }): P
 }
 
 const overdueAt = (requests: PieceRequests, afterMs: number) =>
-  requests.overdueFor('idle', 1000 + afterMs).map(request => request.piece)
+  requests.overdue(1000 + afterMs).map(request => request.piece)
 
 test('what no parent has begun is asked again once it is out far longer than usual, and never at once', () => {
   assert.deepEqual(overdueAt(ask({ usualMs: 10, begun: false }), 1499), [])
@@ -27,17 +27,27 @@ test('a piece whose bytes are coming is left to its parent for twice as long', (
   assert.deepEqual(overdueAt(ask({ usualMs: 1000, begun: true }), 6000), [7])
 })
 
-test('a piece of a parent that sends no byte at all is asked again soon, begun or not', () => {
-  for (const begun of [false, true]) {
-    assert.deepEqual(overdueAt(ask({ usualMs: 1000, begun, silentForMs: 5000 }), 649), [])
-    assert.deepEqual(overdueAt(ask({ usualMs: 1000, begun, silentForMs: 650 }), 650), [7])
+test('a piece of a parent that sends no byte at all is asked again soon, a little later if it was begun', () => {
+  for (const [begun, afterMs] of [
+    [false, 650],
+    [true, 950],
+  ] as const) {
+    assert.deepEqual(overdueAt(ask({ usualMs: 1000, begun, silentForMs: 5000 }), afterMs - 1), [])
+    assert.deepEqual(overdueAt(ask({ usualMs: 1000, begun, silentForMs: afterMs }), afterMs), [7])
     assert.deepEqual(overdueAt(ask({ usualMs: 1000, begun, silentForMs: 600 }), 1499), [])
   }
 })
 
-test('nobody is asked again for what it was asked already, nor for what two were asked', () => {
+test('what two were asked for is not asked again', () => {
   const requests = ask({ usualMs: 0, begun: false })
-  assert.deepEqual(requests.overdueFor('slow', 60_000), [])
   requests.add(7, 'idle', 2000, { usualMs: 0, begun: () => false, silentForMs: () => 0 })
-  assert.deepEqual(requests.overdueFor('third', 60_000), [])
+  assert.deepEqual(requests.overdue(60_000), [])
+})
+
+test('what came in whole and is being written is not asked again, however long that takes', () => {
+  const requests = new PieceRequests()
+  const how = { usualMs: 10, begun: () => false, silentForMs: () => 0 }
+  const request = requests.add(7, 'quick', 1000, how)
+  request.arrived = true
+  assert.deepEqual(requests.overdue(60_000), [])
 })

@@ -4,9 +4,10 @@ import { test } from 'node:test'
 import { type SlotTaker, UploadSlots, YOUNG_MS, YOUNG_SLOTS } from '../../dfdaemon/upload/upload-slots.ts'
 import { TurnedClock } from '../doubles/turned-clock.ts'
 
-function taker(name: string, log: string[], pieces = Number.POSITIVE_INFINITY): SlotTaker {
+function taker(name: string, log: string[], pieces = Number.POSITIVE_INFINITY, ahead = false): SlotTaker {
   let left = pieces
   return {
+    isAhead: () => ahead,
     takeSlot: () => {
       if (left-- <= 0) return false
       log.push(name)
@@ -69,4 +70,18 @@ test('few pieces are begun at a time, and more only while those take long', () =
   clock.advance(1)
   assert.equal(slots.busy, YOUNG_SLOTS + 2, 'not above all slots, whatever their age')
   assert.equal(slots.waiting, 1)
+})
+
+test('who asked for a first copy comes before those who wait longer for a second', () => {
+  const log: string[] = []
+  const slots = new UploadSlots({ clock: new TurnedClock() }, { slots: 1 })
+  const never = Number.POSITIVE_INFINITY
+  const busy = taker('busy', log)
+  slots.want(busy)
+  slots.want(taker('second copy', log))
+  const first = taker('first copy', log, never, true)
+  slots.want(first)
+  slots.release(busy)
+  slots.release(first)
+  assert.deepEqual(log, ['busy', 'first copy', 'second copy'])
 })

@@ -1,6 +1,6 @@
 // Hosts, tasks and sessions of the simulated swarm, and their links: an uplink and a downlink per host, each sending one piece after another.
 import { LinkWindow } from '../../../dfdaemon/session/link-window.ts'
-import { FreshLoad, type PieceReveal } from '../../../dfdaemon/upload/piece-reveal.ts'
+import type { FirstCopies, SeedDealing } from '../../../dfdaemon/upload/seed-dealing.ts'
 import type { Digest } from '../../../shared/digest.ts'
 import { pieceCount, pieceLength, pieceSizeFor } from '../../../shared/piece.ts'
 import type { HostId } from '../../../shared/protocol/messages.ts'
@@ -64,7 +64,8 @@ export class ModelHost {
   readonly line: ModelLink[] = []
   readonly sending: ModelLink[] = []
   uplinkBusy = false
-  readonly load = new FreshLoad()
+  /** Of a seed: what it has to give out for the first time. */
+  copies: FirstCopies | undefined
   #downFree = 0
   #sourceFree = 0
 
@@ -112,7 +113,10 @@ export class ModelLink {
   constructor(child: ModelSession, parent: ModelSession) {
     this.child = child
     this.parent = parent
-    this.window = new LinkWindow(Math.max(2, Math.floor(LINK_WINDOW_BYTES / child.task.pieceSize)))
+    this.window = new LinkWindow({
+      piecesMin: parent.host.seed ? 2 : 1,
+      piecesMax: Math.max(2, Math.floor(LINK_WINDOW_BYTES / child.task.pieceSize)),
+    })
     this.told = parent.host.seed ? parent.state.map(state => (state === HELD ? 1 : 0)) : undefined
   }
 
@@ -138,8 +142,8 @@ export class ModelSession {
   /** Links to parents, and those of children. */
   readonly parents: ModelLink[] = []
   readonly children = new Set<ModelLink>()
-  /** Of a seed: whom it tells of a fresh piece first. */
-  reveal: PieceReveal<ModelLink> | undefined
+  /** Of a seed: to whom its fresh pieces go. */
+  dealing: SeedDealing<ModelLink> | undefined
   readonly landed: number[] = []
   landedFromSource = 0
   readonly landedFrom = new Map<HostId, number>()

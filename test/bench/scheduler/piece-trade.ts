@@ -1,5 +1,5 @@
 // How simulated hosts move pieces: children ask as the product's sessions do, parents send a few pieces at a time, one to a child, as slots come free.
-import { PieceReveal, SEED_REVEAL } from '../../../dfdaemon/upload/piece-reveal.ts'
+import { FirstCopies, SEED_DEALING, SeedDealing } from '../../../dfdaemon/upload/seed-dealing.ts'
 import type { Clock } from '../../../shared/clock.ts'
 import {
   ABSENT,
@@ -72,15 +72,15 @@ export class PieceTrade {
     const link = new ModelLink(child, parent)
     child.parents.push(link)
     parent.children.add(link)
-    if (parent.reveal !== undefined) this.#withhold(parent.reveal, link)
+    if (parent.dealing !== undefined) this.#withhold(parent.dealing, link)
   }
 
   /** What a seed holds back for others a newcomer does not hear of yet, but for what it is dealt at once. */
-  #withhold(reveal: PieceReveal<ModelLink>, link: ModelLink): void {
+  #withhold(dealing: SeedDealing<ModelLink>, link: ModelLink): void {
     const dealt = link.told!
     const held = dealt.slice()
     dealt.fill(0)
-    const withheld = new Set(reveal.onNewcomer(link))
+    const withheld = new Set(dealing.onNewcomer(link))
     held.forEach((isHeld, piece) => {
       if (!withheld.has(piece)) dealt[piece] = isHeld
     })
@@ -93,7 +93,7 @@ export class PieceTrade {
     parent.children.delete(link)
     const index = child.parents.indexOf(link)
     if (index >= 0) child.parents.splice(index, 1)
-    parent.reveal?.onGone(link)
+    parent.dealing?.onGone(link)
     for (const piece of link.queue) this.#unask(child, piece)
     link.queue.length = 0
   }
@@ -147,9 +147,12 @@ export class PieceTrade {
   }
 
   #roomiest(links: readonly ModelLink[]): number {
-    let best = 0
-    for (let index = 1; index < links.length; index++)
+    const start = Math.floor(this.#random() * links.length)
+    let best = start
+    for (let turn = 1; turn < links.length; turn++) {
+      const index = (start + turn) % links.length
       if (links[index]!.pending < links[best]!.pending) best = index
+    }
     return best
   }
 
@@ -209,8 +212,7 @@ export class PieceTrade {
   #serve(host: ModelHost, now: number): void {
     if (host.uplinkBusy) return
     while (host.sending.length < UPLOAD_SLOTS && host.line.length > 0) {
-      const link = host.line.shift()!
-      const piece = link.queue.shift()
+      const { link, piece } = takeTurn(host.line)
       link.inLine = piece !== undefined
       if (piece === undefined) continue
       link.sending = piece
@@ -243,23 +245,26 @@ export class PieceTrade {
     if (link !== undefined) {
       link.pending--
       link.window.noteLanded(now - (child.askedAt?.[piece] ?? now))
-      link.parent.reveal?.onSent(piece, link)
+      link.parent.dealing?.onSent(piece)
     }
     if (child.state[piece] === HELD) return
     if (child.state[piece] === ASKED) child.asked--
     child.state[piece] = HELD
     child.held++
     this.#listener.onLanded(child, piece, link?.parent.host)
-    if (child.host.seed) this.#reveal(child, piece, now)
+    if (child.host.seed) this.#deal(child, piece, now)
     else for (const other of child.children) this.#tell(other, piece, now)
     if (child.wants) this.ask(child, now)
   }
 
-  /** A seed tells of a fresh piece as the product's does. */
-  #reveal(seed: ModelSession, piece: number, now: number): void {
-    seed.reveal ??= new PieceReveal<ModelLink>(
-      { clock: this.#clock, load: seed.host.load },
-      SEED_REVEAL,
+  /** A seed deals a fresh piece as the product's does. */
+  #deal(seed: ModelSession, piece: number, now: number): void {
+    const clock = this.#clock
+    seed.host.copies ??= new FirstCopies({ clock })
+    const { copies } = seed.host
+    seed.dealing ??= new SeedDealing<ModelLink>(
+      { clock, copies, isTaking: link => link.pending > 0 },
+      SEED_DEALING,
       (told, to) => {
         for (const link of to) {
           link.told![told] = 1
@@ -268,10 +273,23 @@ export class PieceTrade {
       },
     )
     this.#now = now
-    seed.reveal.onFresh(piece, [...seed.children])
+    seed.dealing.onFresh(piece, [...seed.children])
   }
 
   #tell({ child }: ModelLink, piece: number, now: number): void {
     if (child.hungry && child.state[piece] === ABSENT && child.task.hashed[piece] === 1) this.ask(child, now)
   }
+}
+
+/** Takes whose turn it is out of the line: who asked for a first copy, else who waits longest. */
+function takeTurn(line: ModelLink[]): { readonly link: ModelLink; readonly piece: number | undefined } {
+  for (const [place, link] of line.entries()) {
+    const { dealing } = link.parent
+    const at = dealing === undefined ? -1 : link.queue.findIndex(piece => dealing.isFirstCopy(piece, link))
+    if (at < 0) continue
+    line.splice(place, 1)
+    return { link, piece: link.queue.splice(at, 1)[0] }
+  }
+  const link = line.shift()!
+  return { link, piece: link.queue.shift() }
 }
