@@ -241,6 +241,7 @@ async function startParts({ config, components, node, secret, stack }: StartCont
         dhtJoined: discovery.isJoined,
         storeBytes: store.bytes,
         quotaBytes: config.store.quotaBytes,
+        storeStart: store.startSteps.list(),
         uploads: { slotsBusy: uploads.slotsBusy, children: uploads.childCount, bytes: uploads.uploadBytes },
         sessions: sessions.describe(),
       }),

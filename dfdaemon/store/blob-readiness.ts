@@ -6,6 +6,7 @@ import type { OpenFiles } from './open-files.ts'
 import type { PieceIndex } from './piece-index.ts'
 import type { PieceRecorder } from './piece-recorder.ts'
 import { readStray, verifyClaims } from './recovery.ts'
+import type { StepCounts } from './start-steps.ts'
 import type { StoredBlob } from './stored-blob.ts'
 import type { BlobWatchers } from './watchers.ts'
 
@@ -67,15 +68,15 @@ export class BlobReadiness {
     return blob.verified
   }
 
-  /** Verifies partial blobs one after another, the last used first. Returns how many there were. */
-  async verifyAll(blobs: Iterable<StoredBlob>): Promise<number> {
-    const partial = [...blobs].filter(blob => blob.claims !== undefined)
-    partial.sort((a, b) => b.usedAt - a.usedAt)
-    for (const blob of partial) {
+  /** Verifies partial blobs one after another, the last used first. */
+  async verifyAll(partial: readonly StoredBlob[], counts: StepCounts): Promise<void> {
+    Object.assign(counts, { blobs: partial.length, verified: 0, bytes: 0 })
+    for (const blob of partial.toSorted((a, b) => b.usedAt - a.usedAt)) {
       if (this.#signal.aborted) break
       if (!blob.forgotten) await this.verify(blob)
+      counts['verified']!++
+      counts['bytes']! += blob.heldBytes
     }
-    return partial.length
   }
 
   async #verify(blob: StoredBlob): Promise<void> {

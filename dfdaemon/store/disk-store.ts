@@ -11,12 +11,12 @@ import { type Disk, guardDisk, nodeDisk } from './disk.ts'
 import { DiskHandle, type StoreSide } from './disk-handle.ts'
 import { planEvictions } from './eviction.ts'
 import { checkGeometry, isCutAlike } from './geometry-check.ts'
-import type { IndexedBlob } from './index-records.ts'
 import { type DiskStoreInit, StoreLayout } from './layout.ts'
 import { OpenFiles } from './open-files.ts'
 import { PieceIndex } from './piece-index.ts'
 import { PieceRecorder } from './piece-recorder.ts'
-import { recoverBlobs } from './recovery.ts'
+import { readIndex, recoverBlobs } from './recovery.ts'
+import { StartSteps } from './start-steps.ts'
 import { StoredBlob } from './stored-blob.ts'
 import { StrayFiles } from './stray-files.ts'
 import { waitBriefly } from './wait-briefly.ts'
@@ -43,6 +43,7 @@ const VERIFY_WAIT_MS = 500
 
 export class DiskStore implements BlobStore, StoreSide {
   onEvicted: (digests: readonly Digest[]) => void = () => {}
+  readonly startSteps: StartSteps
   readonly #clock: Clock
   readonly #logger: Logger
   readonly #disk: Disk
@@ -78,6 +79,7 @@ export class DiskStore implements BlobStore, StoreSide {
     this.#recorder = new PieceRecorder({ ...components, index: this.#index }, { flushMs: FLUSH_MS })
     this.#writeBack = new WriteBack({ files: this.#files }, { unsyncedBytesMax: UNSYNCED_BYTES_MAX })
     const { logger } = components
+    this.startSteps = new StartSteps(components)
     this.#readiness = new BlobReadiness(
       {
         ...parts,
@@ -96,12 +98,8 @@ export class DiskStore implements BlobStore, StoreSide {
 
   async start(): Promise<void> {
     try {
-      const startedMs = this.#clock.monotonic()
       await this.#disk.makeDirectory(this.#layout.partialDir)
-      const { broken, blobs: indexed } = await this.#index.open()
-      if (broken) this.#logger.warn({ dir: this.#layout.indexDir }, 'index was broken and is begun anew')
-      this.#logger.debug({ records: indexed.length, ms: this.#since(startedMs) }, 'index opened')
-      await this.#recover(indexed)
+      await this.#recover()
     } catch (error) {
       await this.#index.close().catch(() => {})
       throw toPantalaError(error, 'DATA_DIR_UNUSABLE', `${this.#init.dataDir}: ${(error as Error).message}`)
@@ -359,10 +357,12 @@ export class DiskStore implements BlobStore, StoreSide {
     return removal
   }
 
-  async #recover(indexed: readonly IndexedBlob[]): Promise<void> {
-    const startedMs = this.#clock.monotonic()
-    const components = { disk: this.#disk, layout: this.#layout, index: this.#index }
-    const { blobs, strays, lost, removed } = await recoverBlobs(components, indexed)
+  async #recover(): Promise<void> {
+    const steps = this.startSteps
+    const parts = { disk: this.#disk, layout: this.#layout, index: this.#index, steps }
+    const { broken, records } = await readIndex(parts)
+    if (broken) this.#logger.warn({ dir: this.#layout.indexDir }, 'index was broken and is begun anew')
+    const { blobs, strays, lost, removed } = await recoverBlobs(parts, records)
     for (const blob of blobs) {
       this.#blobs.set(blob.digest, blob)
       this.#lastUse = Math.max(this.#lastUse, blob.usedAt)
@@ -370,16 +370,16 @@ export class DiskStore implements BlobStore, StoreSide {
     this.#strays.add(strays)
     if (lost.length > 0) await this.#index.forget(lost)
     const facts = { blobs: blobs.length, strays: strays.size, lost: lost.length, removed, bytes: this.bytes }
-    this.#logger.info({ ...facts, ms: this.#since(startedMs) }, 'store opened')
+    this.#logger.info(facts, 'store opened')
   }
 
   /** Partial blobs first, since sessions and children wait for them; then files without a record. */
   async #verifyAll(): Promise<void> {
-    const startedMs = this.#clock.monotonic()
-    const partial = await this.#readiness.verifyAll(this.#blobs.values())
-    const found = await this.#strays.settleAll()
-    if (partial + found > 0)
-      this.#logger.info({ partial, found, ms: this.#since(startedMs) }, 'what a restart left is verified')
+    const partial = [...this.#blobs.values()].filter(({ claims }) => claims !== undefined)
+    if (partial.length > 0)
+      await this.startSteps.run('verify partial blobs', counts => this.#readiness.verifyAll(partial, counts))
+    if (this.#strays.size > 0)
+      await this.startSteps.run('read strays', counts => this.#strays.settleAll(counts))
   }
 
   async #adopt(blob: StoredBlob): Promise<void> {
@@ -392,9 +392,5 @@ export class DiskStore implements BlobStore, StoreSide {
   #checkRunning(): void {
     if (this.#stopping.signal.aborted)
       throw new PantalaError('STORE_FAILED', { detail: 'the store is stopped' })
-  }
-
-  #since(startedMs: number): number {
-    return Math.round(this.#clock.monotonic() - startedMs)
   }
 }

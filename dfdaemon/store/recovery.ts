@@ -16,6 +16,7 @@ import type { Disk } from './disk.ts'
 import type { IndexedBlob } from './index-records.ts'
 import { parseFinalName, parsePartialName, type StoreLayout } from './layout.ts'
 import type { PieceIndex } from './piece-index.ts'
+import type { StartSteps } from './start-steps.ts'
 import { StoredBlob } from './stored-blob.ts'
 
 /** A digest is summed up in slices of this many bytes: others have the event loop in between. */
@@ -25,6 +26,7 @@ export interface RecoveryComponents {
   readonly disk: Disk
   readonly layout: StoreLayout
   readonly index: PieceIndex
+  readonly steps: StartSteps
 }
 
 export interface StrayFile {
@@ -44,33 +46,65 @@ export interface Recovered {
   readonly removed: number
 }
 
+/** Opens the index. `broken`: it was, and is begun anew. @throws PantalaError DATA_DIR_UNUSABLE */
+export function readIndex({
+  index,
+  steps,
+}: RecoveryComponents): Promise<{ broken: boolean; records: IndexedBlob[] }> {
+  return steps.run('open index', async counts => {
+    const { broken, blobs } = await index.open()
+    counts['records'] = blobs.length
+    return { broken, records: blobs }
+  })
+}
+
 /** Puts records and files together, without reading any file. */
 export async function recoverBlobs(
   components: RecoveryComponents,
   indexed: readonly IndexedBlob[],
 ): Promise<Recovered> {
-  const { disk, layout } = components
-  const strays = await listFinal(components)
-  const partialNames = await disk.listDirectory(layout.partialDir)
+  const { disk, layout, steps } = components
+  const { strays, partialNames } = await steps.run('list files', async counts => {
+    const listed = {
+      strays: await listFinal(components),
+      partialNames: await disk.listDirectory(layout.partialDir),
+    }
+    counts['files'] = listed.strays.size
+    counts['partialFiles'] = listed.partialNames.length
+    return listed
+  })
   const partial = new Set(partialNames.map(parsePartialName))
   const blobs: StoredBlob[] = []
   const lost: Digest[] = []
-  for (const record of indexed) {
-    const blob = await recoverBlob(components, record, strays.has(record.digest), partial.has(record.digest))
-    if (blob === undefined) lost.push(record.digest)
-    else blobs.push(blob)
-    const stray = strays.get(record.digest)
-    if (blob?.complete) strays.delete(record.digest)
-    else if (stray !== undefined) stray.geometry = record
-  }
+  await steps.run('match records', async counts => {
+    Object.assign(counts, { complete: 0, partial: 0, lost: 0, strays: 0, bytes: 0 })
+    for (const record of indexed) {
+      const isFinal = strays.has(record.digest)
+      const blob = await recoverBlob(components, record, isFinal, partial.has(record.digest))
+      if (blob === undefined) lost.push(record.digest)
+      else blobs.push(blob)
+      counts[blob === undefined ? 'lost' : blob.complete ? 'complete' : 'partial']!++
+      counts['bytes']! += blob?.heldBytes ?? 0
+      const stray = strays.get(record.digest)
+      if (blob?.complete) strays.delete(record.digest)
+      else if (stray !== undefined) stray.geometry = record
+    }
+    counts['strays'] = strays.size
+  })
   const owned = new Set(blobs.filter(blob => !blob.complete).map(blob => blob.digest))
-  let removed = 0
-  for (const name of partialNames) {
+  const isOwned = (name: string): boolean => {
     const digest = parsePartialName(name)
-    if (digest !== undefined && owned.has(digest)) continue
-    await disk.removeFile(join(layout.partialDir, name))
-    removed++
+    return digest !== undefined && owned.has(digest)
   }
+  const removed = await steps.run('remove leftovers', async counts => {
+    counts['partialFiles'] = 0
+    for (const name of partialNames) {
+      if (isOwned(name)) continue
+      await disk.removeFile(join(layout.partialDir, name))
+      counts['partialFiles']++
+    }
+    return counts['partialFiles']
+  })
   return { blobs, strays, lost, removed }
 }
 

@@ -4,6 +4,7 @@ import type { Digest } from '../../shared/digest.ts'
 import type { Logger } from '../../shared/logger.ts'
 import type { Disk } from './disk.ts'
 import { readStray, type StrayFile } from './recovery.ts'
+import type { StepCounts } from './start-steps.ts'
 import type { StoredBlob } from './stored-blob.ts'
 import { waitBriefly } from './wait-briefly.ts'
 
@@ -19,7 +20,8 @@ export class StrayFiles {
   readonly #c: StrayComponents
   readonly #files = new Map<Digest, { file: StrayFile; check: Promise<void> | undefined }>()
   readonly #signal: AbortSignal
-  #found = 0
+  /** Of the step that checks all; what was asked for before counts for nothing. */
+  #counts: StepCounts = {}
 
   constructor(components: StrayComponents, init: { signal: AbortSignal }) {
     this.#c = components
@@ -44,29 +46,41 @@ export class StrayFiles {
     if (settled !== undefined) await waitBriefly(settled, { clock: this.#c.clock, signal })
   }
 
-  /** Checks all, one after another. Returns how many were right. */
-  async settleAll(): Promise<number> {
+  /** Not checked yet. */
+  get size(): number {
+    return this.#files.size
+  }
+
+  /** Checks all, one after another. */
+  async settleAll(counts: StepCounts): Promise<void> {
+    Object.assign(counts, { files: this.size, read: 0, found: 0, bytes: 0 })
+    this.#counts = counts
     for (const digest of [...this.#files.keys()]) {
       if (this.#signal.aborted) break
       await this.settle(digest)
     }
-    return this.#found
   }
 
   async #check(digest: Digest, file: StrayFile): Promise<void> {
     const { disk, logger } = this.#c
     try {
       const blob = await readStray(disk, digest, file, this.#signal)
+      this.#count('read', 1)
       if (blob === undefined) {
         logger.warn({ digest }, 'a file does not match the digest of its name and is removed')
         await disk.removeFile(file.path)
         return
       }
       await this.#c.adopt(blob)
-      this.#found++
+      this.#count('found', 1)
+      this.#count('bytes', blob.size)
     } catch (error) {
       // It stays where it is, unknown until the next start.
       if (!this.#signal.aborted) logger.error({ err: error, digest }, 'a file could not be checked')
     }
+  }
+
+  #count(what: string, by: number): void {
+    this.#counts[what] = (this.#counts[what] ?? 0) + by
   }
 }
