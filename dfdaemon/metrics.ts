@@ -48,6 +48,12 @@ export class DfdaemonMetrics {
     help: 'Blobs fetched anew while somebody read them, because their bytes were not what the digest says.',
     registers: [this.registry],
   })
+  readonly #passedThrough = new Counter({
+    name: 'pantala_dfdaemon_passed_through_total',
+    help: 'Readers of blobs that the source served straight, by when the store could not: start (it can’t take the blob) or midway (it failed while the blob was read).',
+    labelNames: ['from'],
+    registers: [this.registry],
+  })
   readonly #manifestStale = new Counter({
     name: 'pantala_dfdaemon_manifest_stale_total',
     help: 'Tags served from the cache because the source was away.',
@@ -131,6 +137,10 @@ export class DfdaemonMetrics {
 
   countPieceRejected(reason: string): void {
     this.#pieceRejected.inc({ reason })
+  }
+
+  countPassedThrough(from: 'start' | 'midway'): void {
+    this.#passedThrough.inc({ from })
   }
 
   countRefetched(): void {

@@ -30,7 +30,7 @@ export function digestOf(bytes: Uint8Array, algorithm: 'sha256' | 'sha512' = 'sh
 /** Checks bytes that come in order against a digest. */
 export class DigestCheck {
   readonly digest: Digest
-  readonly #hash: Hash
+  #hash: Hash
   #bytes = 0
 
   constructor(digest: Digest) {
@@ -48,8 +48,21 @@ export class DigestCheck {
     this.#bytes += chunk.byteLength
   }
 
-  /** True if all bytes taken have the digest. Call once. */
+  /** Another that has taken the same bytes. @throws Error after `sum` or `matches` */
+  copy(): DigestCheck {
+    const copy = new DigestCheck(this.digest)
+    copy.#hash = this.#hash.copy()
+    copy.#bytes = this.#bytes
+    return copy
+  }
+
+  /** The digest of the bytes taken. Call once. */
+  sum(): Digest {
+    return `${digestAlgorithm(this.digest)}:${this.#hash.digest('hex')}` as Digest
+  }
+
+  /** True if all bytes taken have the digest. Call once, and not after `sum`. */
   matches(): boolean {
-    return `${digestAlgorithm(this.digest)}:${this.#hash.digest('hex')}` === this.digest
+    return this.sum() === this.digest
   }
 }

@@ -1,10 +1,12 @@
 // One reader's way through a blob: in a session or in the store, and in the next one where the blob is fetched anew; it goes on only if what it was sent is the same there.
-import { isPantalaError } from '../../shared/errors.ts'
+import type { DigestCheck } from '../../shared/digest.ts'
+import { isPantalaError, type PantalaError } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/logger.ts'
 import { pieceAt } from '../../shared/piece.ts'
 import { sendBlob } from './blob-sending.ts'
 import type { ByteSpan, OpenBlob, TakeChunk } from './blobs.ts'
 import type { BufferPool } from './buffer-pool.ts'
+import type { BegunBlob } from './pass-through.ts'
 import { type ReadableBlob, waitFor } from './readable-blob.ts'
 import { WRONG_TRIES_MAX } from './wrong-blob.ts'
 
@@ -13,6 +15,8 @@ export interface ReadingPlace {
   readonly blob: ReadableBlob & {
     /** The BLAKE3 hash of a piece that is held, or was until the blob turned out wrong. */
     hashOf(piece: number): Uint8Array | undefined
+    /** The digest over the first pieces, all of them stored; undefined if it is not to be had. */
+    hashedPrefix?(): DigestCheck | undefined
   }
   readonly from: OpenBlob['from']
   /** See Seat. */
@@ -27,7 +31,17 @@ export interface BlobReaderInit {
   readonly whole: boolean
   /** Where the blob is read from now on, by a reader of the whole; undefined if it is not fetched anew. @throws PantalaError, or the signal's reason */
   findNext(signal: AbortSignal): Promise<ReadingPlace | undefined>
+  /** Hands on what the store failed to; `begun`: what is known of a blob that is read as a whole. */
+  readonly passOn: PassOn
 }
+
+/** @throws as `passThrough` */
+export type PassOn = (
+  span: ByteSpan,
+  take: TakeChunk,
+  signal: AbortSignal,
+  begun: BegunBlob | undefined,
+) => Promise<void>
 
 export class BlobReader implements OpenBlob {
   readonly #pool: BufferPool
@@ -66,6 +80,11 @@ export class BlobReader implements OpenBlob {
         await this.#sendRest({ offset: offset + sent.length, length: length - sent.length }, takeOn, signal)
         return
       } catch (error) {
+        if (isStoreFault(error)) {
+          this.#logger.warn({ err: error.message, sent: sent.length }, storeFaultLine)
+          const rest = { offset: offset + sent.length, length: length - sent.length }
+          return this.#init.passOn(rest, takeOn, signal, this.#whole ? begunAt(this.#place) : undefined)
+        }
         await this.#moveOn(error, signal)
       }
     }
@@ -131,6 +150,22 @@ export class BlobReader implements OpenBlob {
           throw new Differs(piece)
       }
     }
+  }
+}
+
+/** What the log says of a reader whom the source serves from here on. */
+const storeFaultLine = 'the store failed while a blob was read; the rest is passed through'
+
+/** True for what ails this host's own disk. */
+export function isStoreFault(error: unknown): error is PantalaError {
+  return isPantalaError(error, 'STORE_FULL') || isPantalaError(error, 'STORE_FAILED')
+}
+
+function begunAt({ blob }: ReadingPlace): BegunBlob {
+  return {
+    geometry: blob.geometry,
+    hashed: blob.hashedPrefix?.(),
+    hashOf: piece => blob.hashOf(piece),
   }
 }
 

@@ -68,7 +68,8 @@ export async function sendBlob(
   }
 }
 
-function lendChunk(pool: BufferPool): Loan {
+/** A buffer for one chunk; a small one where the pool has none left. */
+export function lendChunk(pool: BufferPool): Loan {
   return (
     pool.tryLend(SEND_CHUNK_BYTES) ?? { buffer: Buffer.allocUnsafeSlow(SPARE_CHUNK_BYTES), giveBack() {} }
   )

@@ -1,7 +1,7 @@
 // One host's download of one blob: registers it, asks parents for pieces, runs grants, lands what comes, checks the whole digest.
 // Readers join it through the session table; it does not know HTTP.
 import { Bitfield } from '../../shared/bitfield.ts'
-import type { Digest } from '../../shared/digest.ts'
+import type { Digest, DigestCheck } from '../../shared/digest.ts'
 import { PantalaError, toPantalaError } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/logger.ts'
 import { type Geometry, pieceCount } from '../../shared/piece.ts'
@@ -14,6 +14,7 @@ import type {
   SourceRef,
 } from '../../shared/protocol/messages.ts'
 import type { BlobHandle } from '../store/blob-store.ts'
+import { isStoreFault } from './blob-reader.ts'
 import { heldBits, reportUntold } from './held-pieces.ts'
 import { WholeRoom } from './kept-room.ts'
 import { PieceGathering } from './piece-gathering.ts'
@@ -128,6 +129,11 @@ export class BlobSession implements ReadableBlob {
     return this.#wrong?.hashOf(piece) ?? this.#handle?.pieceHash(piece)
   }
 
+  /** The digest over the first pieces, all of them stored; undefined if it is not to be had. */
+  hashedPrefix(): DigestCheck | undefined {
+    return this.#landing?.hashedPrefix()
+  }
+
   /** True if others may take this host's word on the piece's hash. */
   vouchesFor(piece: number): boolean {
     return this.#verified || this.#gathering.trust.vouchesFor(piece)
@@ -166,14 +172,8 @@ export class BlobSession implements ReadableBlob {
 
   /** Progress for people. */
   describe(): Record<string, unknown> {
-    return {
-      digest: this.digest,
-      size: this.geometry.size,
-      pieces: pieceCount(this.geometry),
-      have: this.#handle?.stat.have.count ?? 0,
-      ...this.#gathering.describe(),
-      readers: this.#readers.count,
-    }
+    const { digest, geometry } = this
+    return { digest, size: geometry.size, ...this.#gathering.describe(), readers: this.#readers.count }
   }
 
   #makeRegistration(): TaskRegistration {
@@ -362,9 +362,8 @@ export class BlobSession implements ReadableBlob {
       const missing = missingOf(this.#handle?.stat.have, runs)
       this.#c.scheduler.grantFailed(this.digest, missing, error)
       if (!this.#registration.asked && this.#readers.count === 0) this.#end('failed', error)
-    } else if (error.entry.retry === 'never' || !this.#gathering.hopeful) {
-      this.#end('failed', error)
-    }
+    } else if (error.entry.retry === 'never' || !this.#gathering.hopeful) this.#end('failed', error)
+    if (isStoreFault(error)) this.#break(error)
   }
 
   /** This host's own fault, or that of what it was told: the session can't go on. */

@@ -21,6 +21,9 @@ export class BlobVerifier {
   readonly #lendBuffer: () => Promise<{ buffer: Buffer; giveBack(): void }>
   #next = 0
   #running: Promise<void> | undefined
+  /** The digest as it was before pieces that were taken and are not known to be stored, by piece. */
+  readonly #before = new Map<number, DigestCheck>()
+  #isOver = false
 
   constructor(
     components: {
@@ -45,9 +48,22 @@ export class BlobVerifier {
   /** Takes a piece from memory if it is next; true if it was used. */
   offer(piece: number, bytes: Uint8Array): boolean {
     if (piece !== this.#next || this.#running !== undefined) return false
+    this.#before.set(piece, this.#check.copy())
     this.#check.update(bytes)
     this.#next++
     return true
+  }
+
+  /** A piece that was offered is stored. */
+  noteStored(piece: number): void {
+    this.#before.delete(piece)
+  }
+
+  /** The digest over the first pieces, all of them stored; undefined if it is not to be had any more. */
+  hashedPrefix(): DigestCheck | undefined {
+    const [first] = [...this.#before.keys()].sort((a, b) => a - b)
+    const check = first === undefined ? this.#check : this.#before.get(first)
+    return this.#isOver ? undefined : check?.copy()
   }
 
   /** Reads on through stored pieces up to the first gap. One pass runs at a time; a later call waits for it and looks again. */
@@ -65,6 +81,7 @@ export class BlobVerifier {
   async matches(): Promise<boolean> {
     await this.catchUp()
     if (this.#next !== pieceCount(this.#geometry)) throw new Error('verifier asked before the last piece')
+    this.#isOver = true
     return this.#check.matches()
   }
 
@@ -77,14 +94,17 @@ export class BlobVerifier {
     try {
       const slice = Math.min(loan.buffer.byteLength, HASH_SLICE_BYTES)
       while (this.#hasNext()) {
-        const start = pieceOffset(this.#geometry, this.#next)
-        const end = start + pieceLength(this.#geometry, this.#next)
+        const piece = this.#next
+        this.#before.set(piece, this.#check.copy())
+        const start = pieceOffset(this.#geometry, piece)
+        const end = start + pieceLength(this.#geometry, piece)
         for (let position = start; position < end; position += slice) {
           const into = loan.buffer.subarray(0, Math.min(slice, end - position))
           await this.#read(position, into)
           this.#check.update(into)
         }
         this.#next++
+        this.#before.delete(piece)
       }
     } finally {
       loan.giveBack()

@@ -3,16 +3,13 @@ import type { Logger } from '../../shared/logger.ts'
 import { contentOf, type TaskKey } from '../../shared/task-key.ts'
 import type { BlobHandle, BlobStore } from '../store/blob-store.ts'
 import type { ReadingPlace } from './blob-reader.ts'
-import { sendBlob } from './blob-sending.ts'
 import type { OpenBlob } from './blobs.ts'
-import type { BufferPool } from './buffer-pool.ts'
 import type { ReadableBlob } from './readable-blob.ts'
 import { KEPT_BLOB_BYTES_MAX, SmallBlobs } from './small-blobs.ts'
-import { storedPlace } from './stored-place.ts'
+import { dropUnreadable, storedPlace } from './stored-place.ts'
 
 export interface LocalBlobsComponents {
   readonly store: BlobStore
-  readonly sendPool: BufferPool
   readonly logger: Logger
 }
 
@@ -24,19 +21,26 @@ export class LocalBlobs {
     this.#c = components
   }
 
-  /** Undefined if it is not complete here. @throws PantalaError STORE_FAILED, or the signal's reason */
-  async open(key: TaskKey, signal: AbortSignal): Promise<OpenBlob | undefined> {
+  /**
+   * Undefined if it is not complete here; `read` makes a reader of one that is not in memory.
+   * @throws PantalaError STORE_FAILED, or the signal's reason
+   */
+  async open(
+    key: TaskKey,
+    read: (place: ReadingPlace) => OpenBlob,
+    signal: AbortSignal,
+  ): Promise<OpenBlob | undefined> {
     const content = contentOf(key)
     // What anyone may have may also be had by who asks under a credential.
     const keys = content === key ? [key] : [key, content]
-    return this.#openKept(keys) ?? (await this.#openStored(keys, signal))
+    return this.#openKept(keys) ?? (await this.#openStored(keys, read, signal))
   }
 
   /** For a reader who has begun elsewhere. Undefined if it is not complete here. @throws PantalaError STORE_FAILED, or the signal's reason */
   async openPlace(key: TaskKey, signal: AbortSignal): Promise<ReadingPlace | undefined> {
     const { store } = this.#c
     const handle = store.stat(key)?.complete === true ? await store.open(key, signal) : undefined
-    if (handle === undefined || handle.stat.complete) return handle && storedPlace(handle)
+    if (handle === undefined || handle.stat.complete) return handle && storedPlace(this.#c, handle)
     await handle.close()
     return undefined
   }
@@ -70,14 +74,18 @@ export class LocalBlobs {
     return undefined
   }
 
-  async #openStored(keys: readonly TaskKey[], signal: AbortSignal): Promise<OpenBlob | undefined> {
-    const { store, sendPool } = this.#c
+  async #openStored(
+    keys: readonly TaskKey[],
+    read: (place: ReadingPlace) => OpenBlob,
+    signal: AbortSignal,
+  ): Promise<OpenBlob | undefined> {
+    const { store } = this.#c
     for (const key of keys) {
       if (store.stat(key)?.complete !== true) continue
       const handle = await store.open(key, signal)
       if (handle === undefined) continue
       if (!handle.stat.complete) await handle.close()
-      else if (handle.stat.size > KEPT_BLOB_BYTES_MAX) return openStored(handle, sendPool)
+      else if (handle.stat.size > KEPT_BLOB_BYTES_MAX) return read(storedPlace(this.#c, handle))
       else {
         const bytes = await this.#readSmall(key, handle)
         if (bytes !== undefined) return openBytes(bytes, 'cache', () => {})
@@ -86,7 +94,7 @@ export class LocalBlobs {
     return undefined
   }
 
-  /** All of a complete blob, kept from here on. Undefined if the disk has spoilt it: then it is not complete any more. */
+  /** All of a complete blob, kept from here on. Undefined if the disk has spoilt it, or can't give it: then it is not complete any more. */
   async #readSmall(key: TaskKey, handle: BlobHandle): Promise<Buffer | undefined> {
     try {
       const bytes = Buffer.allocUnsafeSlow(handle.stat.size)
@@ -94,6 +102,10 @@ export class LocalBlobs {
       if (this.#small.keep(key, bytes)) return bytes
       this.#c.logger.warn({ digest: key }, 'a stored blob is not what it was: it is fetched again')
       for (const piece of [...handle.stat.have.pieces()]) await handle.dropPiece(piece)
+      return undefined
+    } catch (error) {
+      await dropUnreadable(this.#c, handle, { offset: 0, length: handle.stat.size }, error as Error)
+      if (handle.stat.complete) throw error
       return undefined
     } finally {
       await handle.close()
@@ -108,17 +120,5 @@ function openBytes(bytes: Buffer, from: OpenBlob['from'], close: () => void): Op
     bytes,
     send: (offset, length, take) => take(bytes.subarray(offset, offset + length)),
     close,
-  }
-}
-
-/** Reads a complete blob straight from the store. */
-function openStored(handle: BlobHandle, pool: BufferPool): OpenBlob {
-  const { blob, from, leave } = storedPlace(handle)
-  return {
-    size: handle.stat.size,
-    from,
-    send: (offset, length, take, signal) =>
-      sendBlob({ blob, pool }, { offset, length, whole: false }, take, signal),
-    close: leave,
   }
 }

@@ -147,8 +147,10 @@ export class PieceGathering {
   }
 
   /** Progress for people. */
-  describe(): { parents: number; requested: number; alone: boolean } {
+  describe(): { pieces: number; have: number; parents: number; requested: number; alone: boolean } {
     return {
+      pieces: pieceCount(this.#init.geometry),
+      have: this.#init.handle()?.stat.have.count ?? 0,
       parents: this.#parents.links.length,
       requested: this.#asker.requested,
       alone: this.#lone.isOn,

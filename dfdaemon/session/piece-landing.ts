@@ -1,5 +1,5 @@
 // Where a session's pieces land: stored at their offset, hashed in order for the whole digest, reported; the last one settles the blob.
-import type { Digest } from '../../shared/digest.ts'
+import type { Digest, DigestCheck } from '../../shared/digest.ts'
 import { PantalaError } from '../../shared/errors.ts'
 import { type Geometry, pieceCount, pieceLength, pieceOffset } from '../../shared/piece.ts'
 import { hashPiece } from '../../shared/piece-hash.ts'
@@ -58,6 +58,7 @@ export class PieceLanding {
     // Hashing goes on here while the write is under way on another thread.
     this.#verifier.offer(piece, bytes)
     await stored
+    this.#verifier.noteStored(piece)
     const fromSource = origin === 'source'
     this.#scheduler.report({
       digest,
@@ -85,6 +86,11 @@ export class PieceLanding {
       await this.land(piece, slice, hashPiece(slice), undefined)
     }
     if (geometry.size === 0) this.settle()
+  }
+
+  /** See BlobVerifier. */
+  hashedPrefix(): DigestCheck | undefined {
+    return this.#verifier.hashedPrefix()
   }
 
   /** Hashes what can be hashed; when nothing is missing, checks the whole and commits. */

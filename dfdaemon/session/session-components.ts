@@ -16,6 +16,8 @@ export interface SessionMetrics {
   countPieceRejected(reason: string): void
   /** A blob is fetched anew, since its bytes were not those of its digest. */
   countRefetched(): void
+  /** A reader is served by the source, since the store can't take the blob (from the `start`) or failed while it was read (`midway`). */
+  countPassedThrough(from: 'start' | 'midway'): void
 }
 
 export interface SessionComponents {

@@ -6,7 +6,7 @@ import { BLOB_BYTES_MAX, type Geometry, geometryFor, pieceAt, pieceCount } from 
 import type { Candidate, Grant } from '../../shared/protocol/messages.ts'
 import type { SourceClient } from '../../shared/source/source-client.ts'
 import { contentOf } from '../../shared/task-key.ts'
-import { BlobReader, type ReadingPlace } from './blob-reader.ts'
+import { BlobReader, isStoreFault, type PassOn, type ReadingPlace } from './blob-reader.ts'
 import { BlobSession } from './blob-session.ts'
 import type { BlobRequest, Blobs, ByteSpan, OpenBlob } from './blobs.ts'
 import type { BufferPool } from './buffer-pool.ts'
@@ -82,7 +82,11 @@ export class SessionTable implements Blobs {
   ): Promise<OpenBlob> {
     signal.throwIfAborted()
     const { digest } = request
-    const cached = await this.#local.open(digest, signal)
+    const cached = await this.#openLocal(request, spans, signal).catch(error => {
+      // What the disk can't give is fetched, as if it were not here.
+      if (!isStoreFault(error)) throw error
+      this.#c.logger.error({ err: error.message, digest }, 'a stored blob can’t be opened')
+    })
     if (cached !== undefined) return cached
     const size = this.#sessions.get(digest)?.geometry.size ?? (await this.length(request, signal))
     if (size > BLOB_BYTES_MAX) return this.#openPassThrough(request, size)
@@ -91,7 +95,7 @@ export class SessionTable implements Blobs {
     try {
       return await this.#openSession(request, size, parts, signal)
     } catch (error) {
-      if (!isPantalaError(error, 'STORE_FULL') && !isPantalaError(error, 'STORE_FAILED')) throw error
+      if (!isStoreFault(error)) throw error
       this.#c.logger.warn({ err: error.message, digest }, 'store can’t take the blob; passing it through')
       return this.#openPassThrough(request, size)
     }
@@ -172,6 +176,15 @@ export class SessionTable implements Blobs {
     }
   }
 
+  /** See LocalBlobs. */
+  #openLocal(
+    request: BlobRequest,
+    spans: readonly ByteSpan[] | undefined,
+    signal: AbortSignal,
+  ): Promise<OpenBlob | undefined> {
+    return this.#local.open(request.digest, place => this.#read(request, spans, place), signal)
+  }
+
   #read(request: BlobRequest, spans: readonly ByteSpan[] | undefined, place: ReadingPlace): OpenBlob {
     const { digest } = request
     const findNext = async (signal: AbortSignal): Promise<ReadingPlace | undefined> => {
@@ -181,7 +194,17 @@ export class SessionTable implements Blobs {
         : this.#join(session, undefined).place
     }
     const logger = this.#c.logger.child({ digest })
-    return new BlobReader({ pool: this.#c.sendPool, logger }, { place, whole: spans === undefined, findNext })
+    const whole = spans === undefined
+    const passOn = this.#passOn(request, place.blob.geometry.size)
+    return new BlobReader({ pool: this.#c.sendPool, logger }, { place, whole, findNext, passOn })
+  }
+
+  /** The way round a store that fails while somebody reads. */
+  #passOn({ source, digest }: BlobRequest, size: number): PassOn {
+    return (span, take, signal, begun) => {
+      this.#c.metrics.countPassedThrough('midway')
+      return passThrough(this.#c, { source, digest, size, ...span }, take, signal, begun)
+    }
   }
 
   /** Read in a session once its first bytes are here. What goes wrong before that is tried again, where that may help. */
@@ -212,7 +235,7 @@ export class SessionTable implements Blobs {
         reader?.place.leave()
         if (tries >= WRONG_TRIES_MAX || signal.aborted || !this.#isOver(digest, error)) throw error
         // It may be over because all of it is here.
-        const stored = await this.#local.open(digest, signal)
+        const stored = await this.#openLocal(request, spans, signal)
         if (stored !== undefined) return stored
       }
     }
@@ -312,11 +335,12 @@ export class SessionTable implements Blobs {
 
   #openPassThrough(request: BlobRequest, size: number): OpenBlob {
     const { source, digest } = request
+    this.#c.metrics.countPassedThrough('start')
     return {
       size,
       from: 'swarm',
       send: (offset, length, take, signal) =>
-        passThrough(this.#c.source, { source, digest, size, offset, length }, take, signal),
+        passThrough(this.#c, { source, digest, size, offset, length }, take, signal),
       close: () => {},
     }
   }

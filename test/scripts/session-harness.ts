@@ -4,6 +4,7 @@ import { pino } from 'pino'
 import type { ByteSpan, OpenBlob } from '../../dfdaemon/session/blobs.ts'
 import { BufferPool } from '../../dfdaemon/session/buffer-pool.ts'
 import { SessionTable } from '../../dfdaemon/session/session-table.ts'
+import type { BlobStore } from '../../dfdaemon/store/blob-store.ts'
 import { Bitfield } from '../../shared/bitfield.ts'
 import { systemClock } from '../../shared/clock.ts'
 import { type Digest, digestOf } from '../../shared/digest.ts'
@@ -26,6 +27,8 @@ export interface StageInit {
   /** Bytes that the store keeps; all of them if absent. */
   readonly quotaBytes?: number
   readonly digest?: Digest
+  /** The table's; the one in memory if absent. */
+  readonly store?: BlobStore
   /** Hosts that the session finds while no supernode helps. */
   readonly found?: () => readonly Candidate[]
   /** Piece buffers; shared by several stages to make them short. */
@@ -41,12 +44,12 @@ export function setStage(init: StageInit = {}) {
   const store = new MemoryBlobStore({ quotaBytes: init.quotaBytes })
   const parents = new ScriptedParents()
   const registry = new ScriptedSource(blob)
-  const counted = { source: 0, peer: 0, rejected: [] as string[], refetched: 0 }
+  const counted = { source: 0, peer: 0, rejected: [] as string[], refetched: 0, passed: [] as string[] }
   const pool = init.pool ?? new BufferPool({ clock: systemClock }, { bytesMax: 64 * 1024 * 1024 })
   const toldAgain: Digest[] = []
   const table = new SessionTable(
     {
-      store,
+      store: init.store ?? store,
       scheduler,
       pieces: parents,
       source: registry,
@@ -71,6 +74,9 @@ export function setStage(init: StageInit = {}) {
         },
         countRefetched: () => {
           counted.refetched++
+        },
+        countPassedThrough: from => {
+          counted.passed.push(from)
         },
       },
     },

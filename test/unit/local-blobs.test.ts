@@ -2,6 +2,8 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { test } from 'node:test'
+import { BlobReader, type ReadingPlace } from '../../dfdaemon/session/blob-reader.ts'
+import type { OpenBlob } from '../../dfdaemon/session/blobs.ts'
 import { BufferPool } from '../../dfdaemon/session/buffer-pool.ts'
 import { LocalBlobs } from '../../dfdaemon/session/local-blobs.ts'
 import { KEPT_BLOB_BYTES_MAX } from '../../dfdaemon/session/small-blobs.ts'
@@ -40,8 +42,22 @@ async function setUp(bytes: Buffer, key: TaskKey = digestOf(bytes)) {
   await handle.writePiece(0, bytes, hashPiece(bytes))
   await handle.commit()
   await handle.close()
-  const sendPool = new BufferPool({ clock: systemClock }, { bytesMax: 1024 * 1024 })
-  const local = new LocalBlobs({ store, sendPool, logger: quietLogger })
+  const pool = new BufferPool({ clock: systemClock }, { bytesMax: 1024 * 1024 })
+  const blobs = new LocalBlobs({ store, logger: quietLogger })
+  const read = (place: ReadingPlace): OpenBlob =>
+    new BlobReader(
+      { pool, logger: quietLogger },
+      {
+        place,
+        whole: true,
+        findNext: async () => undefined,
+        passOn: () => Promise.reject(new Error('no way')),
+      },
+    )
+  const local = {
+    open: (wanted: TaskKey, from: AbortSignal) => blobs.open(wanted, read, from),
+    openFresh: blobs.openFresh.bind(blobs),
+  }
   return { store, local, key }
 }
 
