@@ -24,7 +24,7 @@ import {
 import { makeAnnounces } from './announcer.ts'
 import { makeGrantFailed } from './grant-failed.ts'
 import { PendingRequests, type QuestionWait, REGISTER_WAIT, sourceWait } from './pending-requests.ts'
-import { delay, reconnectDelayMs } from './reconnect.ts'
+import { delay, dialPatienceMs, reconnectDelayMs } from './reconnect.ts'
 import { fitsRequest } from './registered-check.ts'
 import { ReportBatch, type ReportFacts } from './report-batch.ts'
 import type { RegisterRequest, SchedulerClient, TaskListener, Wish } from './scheduler-client.ts'
@@ -261,7 +261,7 @@ export class Libp2pSchedulerClient implements SchedulerClient {
     let delayMs = firstDelayMs
     for (let attempt = 0; !signal.aborted; attempt++) {
       if (delayMs > 0) await delay(clock, delayMs, signal)
-      const failure = await this.#tryEach()
+      const failure = await this.#tryEach(attempt)
       if (failure === undefined || signal.aborted) return
       this.#firstAttempt.reject(failure)
       this.#init.onAway?.()
@@ -275,7 +275,7 @@ export class Libp2pSchedulerClient implements SchedulerClient {
   }
 
   /** Tries each address once, the one that worked last first; undefined if one did. */
-  async #tryEach(): Promise<PantalaError | undefined> {
+  async #tryEach(attempt: number): Promise<PantalaError | undefined> {
     const { supernodes, secret, host, load } = this.#init
     let failure: PantalaError | undefined
     for (let turn = 0; turn < supernodes.length && !this.#stopping.signal.aborted; turn++) {
@@ -291,6 +291,7 @@ export class Libp2pSchedulerClient implements SchedulerClient {
             onLost: error => this.#onLost(error),
           },
           this.#stopping.signal,
+          dialPatienceMs(attempt, supernodes.length),
         )
         await this.#settleIn(stream, welcome)
         return undefined

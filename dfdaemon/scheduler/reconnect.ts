@@ -1,4 +1,4 @@
-// How long to wait before the next attempt to reach the supernode. Pure.
+// How long an attempt to reach the supernode may take, and how long to wait before the next.
 import type { Clock } from '../../shared/clock.ts'
 
 /** First and longest delay between attempts, in ms. */
@@ -12,6 +12,14 @@ export const RECONNECT_MS_MAX = 2000
 export function reconnectDelayMs(attempt: number, random: () => number): number {
   const ceiling = Math.min(RECONNECT_MS_MAX, RECONNECT_MS_MIN * 2 ** Math.min(attempt, 16))
   return ceiling / 2 + (random() * ceiling) / 2
+}
+
+/** How long one of several addresses may take to be dialled in the first round over them, in ms; twice as long in each further one. */
+const DIAL_MS = 700
+
+/** Undefined for a lone address, which keeps no other waiting. */
+export function dialPatienceMs(attempt: number, addresses: number): number | undefined {
+  return addresses > 1 ? DIAL_MS * 2 ** Math.min(attempt, 8) : undefined
 }
 
 /** Resolves after `delayMs`, or at once when the signal aborts. */

@@ -74,6 +74,7 @@ export class SupernodeStream {
 
   /**
    * Opens a stream to the supernode at `address`, a multiaddr that ends in /p2p/<PeerId>.
+   * `dialMs`: how long the connection may take, if not as long as all the rest.
    * @throws PantalaError SUPERNODE_AWAY | SUPERNODE_IDENTITY (another PeerId answers there) | ADMISSION_REFUSED | SUPERNODE_REFUSED
    */
   static async open(
@@ -82,12 +83,14 @@ export class SupernodeStream {
     facts: StreamFacts,
     listener: StreamListener,
     signal: AbortSignal,
+    dialMs = CONNECT_TIMEOUT_MS,
   ): Promise<{ stream: SupernodeStream; welcome: Welcome }> {
     const deadline = AbortSignal.any([signal, AbortSignal.timeout(CONNECT_TIMEOUT_MS)])
     const made = new SupernodeStream(components, facts, listener)
     try {
       const { libp2p } = components
-      const connection = await dialAnswering(libp2p, [address], { signal: deadline })
+      const inTime = AbortSignal.any([deadline, AbortSignal.timeout(dialMs)])
+      const connection = await dialAnswering(libp2p, [address], { signal: inTime })
       made.#connection = connection
       const nearest = await localAddressTowards(connection.remoteAddr.toString())
       made.#told = facts.addresses(nearest).slice(0, ADDRESSES_TOLD_MAX)

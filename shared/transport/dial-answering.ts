@@ -1,10 +1,18 @@
-// Dials a host that has several addresses: the first that answers wins. libp2p tries one after the other, and waits out each that is silent.
+// Dials a host that has several addresses: the first that answers and shakes hands wins. libp2p tries one after the other, and waits out each
+// that is silent.
 import { connect, isIPv6, type Socket } from 'node:net'
 import type { Connection, Libp2p } from '@libp2p/interface'
 import { multiaddr } from '@multiformats/multiaddr'
 
 /** The next address is tried beside the earlier ones after this long, in ms (RFC 8305 asks for 100 to 2000). */
 const STAGGER_MS = 150
+
+/**
+ * An address that took the connection has this long to shake hands while there are others, in ms; then they are tried, and it again for three
+ * times as long. A second is what a host may be held up by one that never does; a handshake over a slow line takes a few hundred ms.
+ */
+const HANDSHAKE_MS = 600
+const PATIENCE_TIMES = 3
 
 export interface DialInit {
   readonly signal: AbortSignal
@@ -22,21 +30,35 @@ export async function dialAnswering(
   init: DialInit,
 ): Promise<Connection> {
   const search = new AnswerSearch(addresses, init.signal)
+  /** Took the connection and did not shake hands in time. */
+  const mute: Attempt[] = []
   let failure: unknown = new Error('no address')
   try {
     for (;;) {
-      const address = await search.next()
-      if (address === undefined) throw search.failure ?? failure
+      const answered = search.take() ?? (mute.length > 0 ? undefined : await search.next())
+      const attempt = answered === undefined ? mute.shift() : { address: answered, patienceMs: HANDSHAKE_MS }
+      if (attempt === undefined) throw search.failure ?? failure
+      const isLast = mute.length === 0 && !search.isOpen
+      const patience = isLast ? undefined : AbortSignal.timeout(attempt.patienceMs)
+      const signal = patience === undefined ? init.signal : AbortSignal.any([init.signal, patience])
       try {
-        return await node.dial(multiaddr(address), init)
+        return await node.dial(multiaddr(attempt.address), { ...init, signal })
       } catch (error) {
+        init.signal.throwIfAborted()
         failure = error
         search.failure = undefined
+        if (patience?.aborted === true)
+          mute.push({ ...attempt, patienceMs: attempt.patienceMs * PATIENCE_TIMES })
       }
     }
   } finally {
     search.end()
   }
+}
+
+interface Attempt {
+  readonly address: string
+  readonly patienceMs: number
 }
 
 interface Place {
@@ -82,13 +104,23 @@ class AnswerSearch {
     this.#beginNext()
   }
 
+  /** True while there may be more. */
+  get isOpen(): boolean {
+    return this.#answered.length + this.#places.length + this.#sockets.size > 0
+  }
+
+  /** The next of those that have answered. */
+  take(): string | undefined {
+    return this.#answered.shift()
+  }
+
   /** The next that answers; undefined when there are no more. @throws the signal's reason */
   async next(): Promise<string | undefined> {
     for (;;) {
       this.#signal.throwIfAborted()
       const address = this.#answered.shift()
       if (address !== undefined) return address
-      if (this.#places.length === 0 && this.#sockets.size === 0) return undefined
+      if (!this.isOpen) return undefined
       await this.#news.promise
       this.#news = Promise.withResolvers()
     }

@@ -54,6 +54,28 @@ test('a host whose first address answers nobody is reached at its second, in les
   assert.ok(tookMs < 1000, `it took ${tookMs} ms`)
 })
 
+test('a host whose first address takes connections and never shakes hands is reached at its second, within a second', async t => {
+  const parent = await startHolder(t)
+  const relay = await TcpRelay.start(t, portOf(parent))
+  relay.freeze()
+  const [own] = parent.candidate.addresses
+  const tookMs = await fetchFirst(t, at(parent, relay.inFrontOf(own!), own!))
+  assert.ok(tookMs < 1000, `it took ${tookMs} ms`)
+})
+
+test('the same beside an address that answers nobody, and where the mute one is all that answers for a while', async t => {
+  const parent = await startHolder(t)
+  const relay = await TcpRelay.start(t, portOf(parent))
+  relay.freeze()
+  const hole = `/ip4/127.0.0.1/tcp/${await openBlackHole(t)}`
+  const [own] = parent.candidate.addresses
+  const tookMs = await fetchFirst(t, at(parent, hole, relay.inFrontOf(own!), own!))
+  assert.ok(tookMs < 1500, `it took ${tookMs} ms`)
+  const thawing = fetchFirst(t, at(parent, hole, relay.inFrontOf(own!)))
+  setTimeout(() => relay.thaw(), 900)
+  await thawing
+})
+
 test('at the first address another host answers, as on bridges that all machines have: the right one is found', async t => {
   const [parent, other] = [await startHolder(t), await startHolder(t)]
   const [right, wrong] = [parent, other].map(each => `/ip4/127.0.0.1/tcp/${portOf(each)}`)
@@ -104,6 +126,22 @@ test('a supernode that moved without a word is found at its other address', asyn
   relay.freeze()
   await until(() => edge.state.hosts.size === 0)
   await until(() => edge.state.hosts.size === 1 && host.client.connected)
+})
+
+test('a supernode whose first address takes connections and never shakes hands is reached at its second, within a second', async t => {
+  const edge = await startScheduleEdge()
+  const relay = await TcpRelay.start(t, Number(/\/tcp\/(\d+)/.exec(edge.address)![1]))
+  relay.freeze()
+  const startedAt = performance.now()
+  const host = await startTestHost({ supernodes: [relay.inFrontOf(edge.address), edge.address] })
+  t.after(async () => {
+    await host.stop()
+    await edge.stop()
+  })
+  await host.client.firstAttempt
+  const tookMs = performance.now() - startedAt
+  assert.ok(host.client.connected)
+  assert.ok(tookMs < 1200, `it took ${tookMs} ms, the start of a node with it`)
 })
 
 test('a host that gets another address tells the supernode within seconds', async t => {

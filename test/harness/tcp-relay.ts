@@ -46,6 +46,11 @@ export class TcpRelay {
     this.#frozen = true
   }
 
+  /** Connections made from now on are carried again. */
+  thaw(): void {
+    this.#frozen = false
+  }
+
   #keep(socket: Socket): void {
     this.#sockets.add(socket)
     socket.on('error', () => {})
