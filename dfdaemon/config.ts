@@ -23,6 +23,7 @@ export interface DfdaemonConfig extends SharedConfig {
     readonly requestsMax: number
     readonly stalledSendMs: number
     readonly prefetch: boolean
+    readonly readAhead: boolean
     readonly forward: readonly string[]
     readonly tls: { readonly certFile: string | undefined; readonly keyFile: string | undefined }
     readonly writes: boolean
@@ -83,6 +84,12 @@ export const dfdaemonOptions: readonly Option[] = [
     kind: 'boolean',
     preset: true,
     doc: 'After a request for a range of a blob the rest of it follows. Off: only the pieces that ranges ask for are fetched and kept, for lazy pullers.',
+  },
+  {
+    key: 'proxy.readAhead',
+    kind: 'boolean',
+    preset: true,
+    doc: 'While a layer is pulled the next one of its manifest is fetched too. Off: nothing is fetched before it is asked for, where disk or network is dearer than time.',
   },
   {
     key: 'proxy.writes',

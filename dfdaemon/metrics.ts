@@ -54,6 +54,12 @@ export class DfdaemonMetrics {
     labelNames: ['from'],
     registers: [this.registry],
   })
+  readonly #layersAhead = new Counter({
+    name: 'pantala_dfdaemon_layers_ahead_total',
+    help: 'Layers whose fetching began before they were asked for, by what came first: whole (all of it was here), joined (a runtime asked for it), left (the client that was to ask for it went away, or took too long) or failed.',
+    labelNames: ['outcome'],
+    registers: [this.registry],
+  })
   readonly #manifestStale = new Counter({
     name: 'pantala_dfdaemon_manifest_stale_total',
     help: 'Tags served from the cache because the source was away.',
@@ -75,6 +81,7 @@ export class DfdaemonMetrics {
     if (init.processMetrics) collectDefaultMetrics({ register: this.registry })
     for (const from of ['source', 'peer', 'cache']) this.#blobBytes.inc({ from }, 0)
     for (const result of ['intercepted', 'tunnelled', 'refused', 'failed']) this.#connects.inc({ result }, 0)
+    for (const outcome of ['whole', 'joined', 'left', 'failed']) this.#layersAhead.inc({ outcome }, 0)
   }
 
   /** Adds the gauges that are read when somebody looks. */
@@ -145,6 +152,10 @@ export class DfdaemonMetrics {
 
   countRefetched(): void {
     this.#refetched.inc()
+  }
+
+  countLayerAhead(outcome: 'whole' | 'joined' | 'left' | 'failed'): void {
+    this.#layersAhead.inc({ outcome })
   }
 
   countManifestStale(): void {

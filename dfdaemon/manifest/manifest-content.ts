@@ -9,12 +9,14 @@ export interface ManifestContent {
   readonly listed: ReadonlyMap<Digest, number | undefined>
   /** The config blob of an image. */
   readonly config: Digest | undefined
+  /** Layers of an image in their order, each once; without those that are to be fetched from elsewhere than the registry. */
+  readonly layers: readonly Digest[]
 }
 
 /** Digests taken from one manifest, at most. */
 const LISTED_MAX = 4_096
 
-const nothing: ManifestContent = { mediaType: undefined, listed: new Map(), config: undefined }
+const nothing: ManifestContent = { mediaType: undefined, listed: new Map(), config: undefined, layers: [] }
 
 /** What the bytes say; nothing, if they are no manifest. Never throws. */
 export function readManifest(body: Uint8Array): ManifestContent {
@@ -43,7 +45,17 @@ export function readManifest(body: Uint8Array): ManifestContent {
   const { mediaType } = manifest
   const sound =
     typeof mediaType === 'string' && /^[a-z0-9!#$&^_.+-]{1,127}\/[a-z0-9!#$&^_.+-]{1,127}$/.test(mediaType)
-  return { mediaType: sound ? mediaType : undefined, listed, config }
+  return { mediaType: sound ? mediaType : undefined, listed, config, layers: readLayers(manifest) }
+}
+
+function readLayers(manifest: Record<string, unknown>): Digest[] {
+  const layers = new Set<Digest>()
+  for (const layer of asArray(manifest['layers']).slice(0, LISTED_MAX)) {
+    if (!isRecord(layer) || asArray(layer['urls']).length > 0) continue
+    const { digest } = layer
+    if (typeof digest === 'string' && isDigest(digest)) layers.add(digest)
+  }
+  return [...layers]
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {

@@ -11,6 +11,7 @@ import type { SchedulerClient } from '../scheduler/scheduler-client.ts'
 import { classifyAccept, takesMediaType } from './accept-class.ts'
 import type { ScopeKey } from './access-memory.ts'
 import { BlobSizes } from './blob-sizes.ts'
+import { LayerOrder } from './layer-order.ts'
 import { readManifest } from './manifest-content.ts'
 import { ManifestStore, type StoredManifest, type StoredTag } from './manifest-store.ts'
 import { type AdmittedBlob, isAway, ReadRights, type RightsInit, staleWord } from './read-rights.ts'
@@ -66,6 +67,7 @@ export class Manifests {
   readonly #rights: ReadRights
   readonly #writes: WriteMemory
   readonly #sizes = new BlobSizes()
+  readonly #order = new LayerOrder()
   readonly #asker: SourceAsker
   readonly #coalescer = new Coalescer({ distinctMax: QUESTIONS_MAX })
   readonly #closing = new AbortController()
@@ -116,6 +118,11 @@ export class Manifests {
   /** Length in bytes of a blob, as a manifest of this registry claims it or it confirms it; undefined if unknown or claimed in two ways. */
   sizeOf({ registry }: SourceRef, digest: Digest): number | undefined {
     return this.#sizes.sizeOf(registry, digest)
+  }
+
+  /** The layer that a runtime asks for after this one, by the last manifest of this repository that lists it. Says nothing of who may have it. */
+  nextLayer(source: SourceRef, layer: Digest): Digest | undefined {
+    return this.#order.nextOf(source, layer)
   }
 
   /**
@@ -267,8 +274,9 @@ export class Manifests {
   }
 
   #noteListed(source: SourceRef, manifest: Manifest): void {
-    const { listed } = readManifest(manifest.body)
+    const { listed, layers } = readManifest(manifest.body)
     this.#rights.memory.list(source, listed.keys())
+    this.#order.note(source, layers)
     for (const [digest, bytes] of listed)
       if (bytes !== undefined) this.#sizes.claim(source.registry, digest, bytes)
   }

@@ -3,9 +3,15 @@ import type { Digest } from '../../shared/digest.ts'
 import { PantalaError } from '../../shared/errors.ts'
 import type { BlobRequest, ByteSpan, OpenBlob } from '../session/blobs.ts'
 import { BodySender } from './body-sender.ts'
+import type { LayersAhead } from './layers-ahead.ts'
 import { contentRange, frameRanges } from './multipart-ranges.ts'
 import { headerText, type ProxyComponents, type ProxyExchange } from './proxy-context.ts'
 import { readRange } from './range.ts'
+
+export interface BlobRouteComponents extends Pick<ProxyComponents, 'blobs' | 'manifests' | 'metrics'> {
+  /** Absent: nothing is fetched before it is asked for. */
+  readonly ahead: LayersAhead | undefined
+}
 
 export interface BlobRouteInit {
   /** A client that takes no byte for this long is cut, in ms. */
@@ -19,7 +25,7 @@ const BLOB_TYPE = 'application/octet-stream'
  * @throws PantalaError, or the signal's reason when the client went away; after headers the socket must be cut
  */
 export async function serveBlob(
-  components: Pick<ProxyComponents, 'blobs' | 'manifests' | 'metrics'>,
+  components: BlobRouteComponents,
   exchange: ProxyExchange,
   digest: Digest,
   init: BlobRouteInit,
@@ -49,6 +55,7 @@ export async function serveBlob(
   const spans = size === undefined ? undefined : readRange(asked, size)
   if (spans === 'unsatisfiable') refuseRange(exchange, size!)
   const blob = await blobs.open({ ...request, size: size ?? request.size }, spans, signal)
+  let leave: (() => void) | undefined
   try {
     signal.throwIfAborted()
     if (size !== undefined && blob.size !== size)
@@ -62,6 +69,8 @@ export async function serveBlob(
       await sendParts(exchange, blob, spans, body, common)
       return true
     }
+    // Who asks for a range may be a lazy puller, which does not go on with the next layer.
+    if (asked === undefined) leave = components.ahead?.follow(source, digest)
     const span = spans?.[0] ?? { offset: 0, length: blob.size }
     response.writeHead(spans === undefined ? 200 : 206, {
       'content-type': BLOB_TYPE,
@@ -75,8 +84,10 @@ export async function serveBlob(
       await sendSpan(blob, span, body, signal)
       await body.end()
     }
+    leave = undefined
     return true
   } finally {
+    leave?.()
     blob.close()
   }
 }

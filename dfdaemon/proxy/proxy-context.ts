@@ -26,6 +26,8 @@ export interface ManifestSource {
   ): Promise<ServedManifest>
   /** Length of a blob that some manifest of this registry named, in bytes. */
   sizeOf(source: SourceRef, digest: Digest): number | undefined
+  /** The layer that a runtime asks for after this one; undefined if none is known. */
+  nextLayer(source: SourceRef, layer: Digest): Digest | undefined
   /** Makes sure that this caller may read the blob, `fresh` by the source's word of now: what it is kept under, and whom to ask for it. @throws PantalaError of the source if not */
   admit(
     source: SourceRef,
@@ -43,10 +45,17 @@ export interface WriteNotes {
 
 export type PullResult = 'ok' | 'failed' | 'aborted' | 'refused'
 
+/**
+ * What became of a layer that was begun before it was asked for: all of it was here, or a runtime asked for it meanwhile, or the client that
+ * was to ask for it went away or took too long, or it failed.
+ */
+export type AheadOutcome = 'whole' | 'joined' | 'left' | 'failed'
+
 export interface ProxyMetrics {
   countBlobBytes(from: 'cache', bytes: number): void
   countPull(result: PullResult): void
   countWrite(result: PullResult): void
+  countLayerAhead(outcome: AheadOutcome): void
 }
 
 export interface ProxyComponents {

@@ -2,8 +2,9 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Clock } from '../../shared/clock.ts'
 import { isPantalaError, PantalaError } from '../../shared/errors.ts'
-import { serveBlob } from './blob-route.ts'
+import { type BlobRouteComponents, serveBlob } from './blob-route.ts'
 import { servePassedOn, serveReferrers } from './forward-route.ts'
+import { LayersAhead } from './layers-ahead.ts'
 import { serveManifest } from './manifest-route.ts'
 import { answerError } from './oci-error.ts'
 import { type OciRequest, quoteAsked, readOciPath } from './oci-path.ts'
@@ -24,6 +25,8 @@ export interface RequestDeskInit {
   readonly answerMs?: number
   /** False: pushes and deletions are refused. */
   readonly writes: boolean
+  /** True if the next layer is fetched while one is sent. */
+  readonly readAhead: boolean
 }
 
 const ANSWER_MS = 60_000
@@ -33,6 +36,7 @@ export class RequestDesk {
   readonly #c: ProxyComponents
   readonly #init: RequestDeskInit
   readonly #root: RootRoute
+  readonly #blobs: BlobRouteComponents
   readonly #locations = new UploadLocations()
   #running = 0
   #closing: Promise<void> | undefined
@@ -42,6 +46,7 @@ export class RequestDesk {
     this.#c = components
     this.#init = init
     this.#root = new RootRoute(components)
+    this.#blobs = { ...components, ahead: init.readAhead ? new LayersAhead(components) : undefined }
   }
 
   /** Requests being served. */
@@ -73,6 +78,7 @@ export class RequestDesk {
   }
 
   async #close(graceMs: number): Promise<void> {
+    this.#blobs.ahead?.stop()
     if (this.#running === 0 || graceMs <= 0) return
     await new Promise<void>(resolve => {
       const timer = setTimeout(resolve, graceMs)
@@ -169,7 +175,7 @@ export class RequestDesk {
       case 'manifest':
         return serveManifest(this.#c, exchange, target.reference, this.#init)
       case 'blob':
-        return serveBlob(this.#c, exchange, target.digest, this.#init)
+        return serveBlob(this.#blobs, exchange, target.digest, this.#init)
       case 'tags':
         return servePassedOn(this.#c, exchange, `/v2/${repository}/tags/list${exchange.query}`)
       case 'referrers':

@@ -67,7 +67,7 @@ export class BlobSession implements ReadableBlob {
       isRegistered: () => this.#registration.asked && this.#outcome === undefined,
       isBusy: () => this.#gathering.runs.busy,
       onMoved: () => this.#gathering.serveReaders(),
-      onEmpty: () => void this.#releaseIfOver(),
+      onEmpty: () => void this.releaseIfOver(),
       onDeserted: () => this.#end('left'),
     })
     this.#registration = this.#makeRegistration()
@@ -158,10 +158,10 @@ export class BlobSession implements ReadableBlob {
     return this.#readers.join(spans)
   }
 
-  /** Begins without a reader, who will soon come. */
-  startAhead(): void {
-    this.#readers.restartLinger()
+  /** Begins without a reader, who will soon come: the session waits for one until the answer is called, once, and then as ever. */
+  startAhead(): () => void {
     this.ensureRegistered().catch(() => {})
+    return this.#readers.expect()
   }
 
   /** Ends a session that nobody reads from and that fetches nothing it was granted, to make room for another; false if it goes on. */
@@ -384,11 +384,11 @@ export class BlobSession implements ReadableBlob {
     if (outcome === 'done') this.#waiters.complete()
     else this.#waiters.fail(reason)
     this.#init.onEnd(outcome)
-    void this.#releaseIfOver()
+    void this.releaseIfOver()
   }
 
   /** Lets go of the store once the session is over and nobody reads from it. */
-  async #releaseIfOver(): Promise<void> {
+  async releaseIfOver(): Promise<void> {
     if (this.#outcome === undefined || this.#readers.count > 0) return
     const handle = this.#handle
     this.#handle = undefined

@@ -39,6 +39,14 @@ export interface OpenBlob {
   close(): void
 }
 
+/** A blob that is fetched before anyone reads it. */
+export interface BlobAhead {
+  /** Settles when all of it is here and right. @throws PantalaError, or the signal's reason */
+  whole(signal: AbortSignal): Promise<void>
+  /** Lets go; it goes on for as long as any that has lost its readers. To be called in any case, once. */
+  close(): void
+}
+
 export interface Blobs {
   /**
    * Opens a blob, or only `spans` of it (in the order in which they will be read): their pieces are fetched ahead of the rest, and are checked
@@ -46,6 +54,12 @@ export interface Blobs {
    * verified, or complete), so that errors can still be answered with a status. @throws PantalaError, or the signal's reason
    */
   open(request: BlobRequest, spans: readonly ByteSpan[] | undefined, signal: AbortSignal): Promise<OpenBlob>
+  /**
+   * Begins to fetch a blob for a reader who has not come yet, at a gentle pace; who comes joins in as anywhere. Undefined where there is nothing
+   * to begin: it is here, or being fetched, or no place is free that nobody waits for. Never passed through: what the store can't take fails.
+   * @throws PantalaError, or the signal's reason
+   */
+  fetchAhead(request: BlobRequest, signal: AbortSignal): Promise<BlobAhead | undefined>
   /** Length in bytes without fetching the blob. @throws PantalaError */
   length(request: BlobRequest, signal: AbortSignal): Promise<number>
 }

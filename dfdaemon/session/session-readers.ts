@@ -36,6 +36,8 @@ export class SessionReaders {
   readonly #wishes: ReaderWishes
   /** Pieces held when readers had been gone for a while, the last time. */
   #heldWhenDeserted = -1
+  /** Those who say that a reader of the whole will come. */
+  #expected = 0
 
   constructor(
     components: { scheduler: Pick<SchedulerClient, 'want'>; clock: Clock },
@@ -75,12 +77,13 @@ export class SessionReaders {
 
   /** True while nothing is wanted but those. */
   get isPartial(): boolean {
-    return !this.#init.prefetch && this.#seats.hadRanged && !this.#seats.hadWhole
+    const isWholeWanted = this.#init.prefetch || this.#seats.hadWhole || this.#expected > 0
+    return this.#seats.hadRanged && !isWholeWanted
   }
 
-  /** True while readers of ranges may come for any piece, and nobody reads the whole. */
+  /** True while readers of ranges may come for any piece, or readers of other blobs have theirs first, and nobody reads the whole. */
   get isGentle(): boolean {
-    return this.#seats.hadRanged && !this.#seats.hasWhole
+    return (this.#seats.hadRanged || this.#expected > 0) && !this.#seats.hasWhole
   }
 
   /** What readers of ranges need and is not held, without pieces that are `coming`; as runs in rising order. */
@@ -93,14 +96,23 @@ export class SessionReaders {
   /** A seat for a reader of the whole, or of `spans` in the order in which they are read. */
   join(spans?: readonly PieceSpan[]): Seat {
     const seat = this.#seats.take(spans)
-    // The first reader of the whole may turn a session for ranges into one for all of it.
-    if (spans === undefined && this.#seats.hadRanged) this.#move()
+    // The first reader of the whole may turn a session for ranges into one for all of it, or a gentle one into one that hurries.
+    if (spans === undefined && (this.#seats.hadRanged || this.#expected > 0)) this.#move()
     return seat
   }
 
   /** What goes along with registering. */
   wish(): Wish | undefined {
     return this.#wishes.current()
+  }
+
+  /** The session goes on without readers until the answer is called, once; then for as long as any. */
+  expect(): () => void {
+    this.#expected++
+    return () => {
+      this.#expected--
+      this.#seats.restartLinger()
+    }
   }
 
   /** Counts the time without readers anew. */
@@ -120,7 +132,7 @@ export class SessionReaders {
 
   /** What a reader of a range began goes on as long as it gets on, if the rest is wanted. */
   #desert(): void {
-    if (this.#init.isBusy()) return
+    if (this.#init.isBusy() || this.#expected > 0) return
     const held = this.#init.have()?.count ?? 0
     const isFollowing = this.#init.prefetch && this.#seats.hadRanged && held !== this.#heldWhenDeserted
     this.#heldWhenDeserted = held

@@ -8,8 +8,9 @@ import type { SourceClient } from '../../shared/source/source-client.ts'
 import { contentOf } from '../../shared/task-key.ts'
 import { BlobReader, isStoreFault, type PassOn, type ReadingPlace } from './blob-reader.ts'
 import { BlobSession } from './blob-session.ts'
-import type { BlobRequest, Blobs, ByteSpan, OpenBlob } from './blobs.ts'
+import type { BlobAhead, BlobRequest, Blobs, ByteSpan, OpenBlob } from './blobs.ts'
 import type { BufferPool } from './buffer-pool.ts'
+import { firstBytes, withSignal } from './first-bytes.ts'
 import { reportHeld } from './held-pieces.ts'
 import { LocalBlobs } from './local-blobs.ts'
 import { passThrough } from './pass-through.ts'
@@ -92,13 +93,27 @@ export class SessionTable implements Blobs {
     if (size > BLOB_BYTES_MAX) return this.#openPassThrough(request, size)
     // Who asks for all as a range reads the whole.
     const parts = spans?.length === 1 && spans[0]!.length === size ? undefined : spans
+    const read = (): Promise<OpenBlob> => this.#openSession(request, size, parts, signal)
     try {
-      return await this.#openSession(request, size, parts, signal)
+      return await read().catch(async error => {
+        if (isPantalaError(error, 'STORE_FULL') && (await this.#freeRoom())) return read()
+        throw error
+      })
     } catch (error) {
       if (!isStoreFault(error)) throw error
       this.#c.logger.warn({ err: error.message, digest }, 'store can’t take the blob; passing it through')
       return this.#openPassThrough(request, size)
     }
+  }
+
+  async fetchAhead(request: BlobRequest, signal: AbortSignal): Promise<BlobAhead | undefined> {
+    signal.throwIfAborted()
+    if (!this.#isWanting(request)) return undefined
+    const size = await this.length(request, signal)
+    signal.throwIfAborted()
+    if (size > BLOB_BYTES_MAX || !this.#isWanting(request)) return undefined
+    const session = this.#startSession(request, geometryFor(size), { register: true, room: 'whole' })
+    return { whole: until => waitFor(session, 'whole', until), close: session.startAhead() }
   }
 
   async length(request: BlobRequest, signal: AbortSignal): Promise<number> {
@@ -183,6 +198,20 @@ export class SessionTable implements Blobs {
     signal: AbortSignal,
   ): Promise<OpenBlob | undefined> {
     return this.#local.open(request.digest, place => this.#read(request, spans, place), signal)
+  }
+
+  /** True if the blob is not here and not being fetched, and a place is free that nobody waits for. */
+  #isWanting({ digest }: BlobRequest): boolean {
+    const isFree = this.#sessions.size < this.#init.sessionsMax && this.#queue.waiting === 0
+    const isHere = [digest, contentOf(digest)].some(key => this.#c.store.stat(key)?.complete === true)
+    return isFree && !isHere && !this.#sessions.has(digest)
+  }
+
+  /** Ends the sessions that nobody reads from, and settles when the store has the room that was kept for them; false if there was none. */
+  async #freeRoom(): Promise<boolean> {
+    const ended = [...this.#sessions.values()].filter(session => session.yieldPlace())
+    await Promise.all(ended.map(session => session.releaseIfOver()))
+    return ended.length > 0
   }
 
   #read(request: BlobRequest, spans: readonly ByteSpan[] | undefined, place: ReadingPlace): OpenBlob {
@@ -311,7 +340,7 @@ export class SessionTable implements Blobs {
       onWrong: after => {
         if (this.#stopping || init.tries >= WRONG_TRIES_MAX) return false
         this.#c.metrics.countRefetched()
-        this.#makeSession({ ...init, register: true, tries: init.tries + 1, after }).startAhead()
+        this.#makeSession({ ...init, register: true, tries: init.tries + 1, after }).startAhead()()
         return true
       },
       onEnd: () => {
@@ -349,26 +378,4 @@ export class SessionTable implements Blobs {
 /** The pieces that hold a span. */
 function piecesIn(geometry: Geometry, { offset, length }: ByteSpan): PieceSpan {
   return { first: pieceAt(geometry, offset), last: pieceAt(geometry, offset + length - 1) }
-}
-
-/**
- * Resolves when the first piece of `span`, or, for the whole, some piece has landed, or the blob is complete; a blob of one piece is checked
- * as a whole first.
- */
-function firstBytes(session: BlobSession, span: ByteSpan | undefined, signal: AbortSignal): Promise<void> {
-  const { size, pieceSize } = session.geometry
-  if (size <= pieceSize) return session.complete ? Promise.resolve() : waitFor(session, 'whole', signal)
-  const first = span === undefined ? undefined : pieceAt(session.geometry, span.offset)
-  if (first === undefined ? session.hasAny : session.has(first)) return Promise.resolve()
-  return waitFor(session, first ?? 'any', signal)
-}
-
-/** Waits for `promise` no longer than the signal lasts; the work itself goes on for others. */
-function withSignal<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  if (signal.aborted) return Promise.reject(signal.reason)
-  return new Promise((resolve, reject) => {
-    const onAbort = (): void => reject(signal.reason)
-    signal.addEventListener('abort', onAbort, { once: true })
-    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort))
-  })
 }

@@ -1,5 +1,12 @@
 // In-memory twin of what the proxy knows of sessions: blobs from memory, failing as the test says.
-import type { BlobRequest, Blobs, ByteSpan, OpenBlob, TakeChunk } from '../../dfdaemon/session/blobs.ts'
+import type {
+  BlobAhead,
+  BlobRequest,
+  Blobs,
+  ByteSpan,
+  OpenBlob,
+  TakeChunk,
+} from '../../dfdaemon/session/blobs.ts'
 import { type Digest, digestOf } from '../../shared/digest.ts'
 import { PantalaError } from '../../shared/errors.ts'
 
@@ -7,11 +14,21 @@ const CHUNK_BYTES = 256 * 1024
 /** Blobs up to this many bytes are offered as they are in memory. */
 const SMALL_BYTES = 64 * 1024
 
+export interface BlobBegun {
+  readonly request: BlobRequest
+  /** Until it is let go of. */
+  readonly isOpen: boolean
+  land(): void
+  fail(error: Error): void
+}
+
 export class MemoryBlobs implements Blobs {
   readonly #blobs = new Map<Digest, Buffer>()
   readonly requests: BlobRequest[] = []
   /** Parts that were opened, by request; undefined for the whole. */
   readonly spans: Array<readonly ByteSpan[] | undefined> = []
+  /** What was to be fetched before it is read; the test says how that goes. */
+  readonly ahead: BlobBegun[] = []
   /** Fails the body after so many bytes. */
   failAfterBytes = Number.POSITIVE_INFINITY
   /** Ends the body after so many bytes, as if it were whole. */
@@ -59,6 +76,22 @@ export class MemoryBlobs implements Blobs {
 
   get #isWell(): boolean {
     return this.failAfterBytes === Number.POSITIVE_INFINITY && this.endAfterBytes === this.failAfterBytes
+  }
+
+  async fetchAhead(request: BlobRequest, signal: AbortSignal): Promise<BlobAhead | undefined> {
+    signal.throwIfAborted()
+    const { promise, resolve, reject } = Promise.withResolvers<void>()
+    const ahead = { request, isOpen: true, land: resolve, fail: reject }
+    this.ahead.push(ahead)
+    return {
+      whole: until => {
+        until.addEventListener('abort', () => reject(until.reason))
+        return promise
+      },
+      close: () => {
+        ahead.isOpen = false
+      },
+    }
   }
 
   async length(request: BlobRequest): Promise<number> {

@@ -2,7 +2,7 @@
 import { Buffer } from 'node:buffer'
 import { request as httpRequest, type IncomingHttpHeaders, type RequestOptions } from 'node:http'
 import { Readable } from 'node:stream'
-import type { ManifestSource, PullResult } from '../../dfdaemon/proxy/proxy-context.ts'
+import type { AheadOutcome, ManifestSource, PullResult } from '../../dfdaemon/proxy/proxy-context.ts'
 import { RequestDesk } from '../../dfdaemon/proxy/request-desk.ts'
 import { ProxyServer } from '../../dfdaemon/proxy/server.ts'
 import { systemClock } from '../../shared/clock.ts'
@@ -38,6 +38,7 @@ export interface HarnessInit {
   readonly stalledSendMs?: number
   readonly answerMs?: number
   readonly writes?: boolean
+  readonly readAhead?: boolean
   /** Where writes go; refused if absent. */
   readonly writeClient?: WriteClient
 }
@@ -56,12 +57,15 @@ export async function startProxy({ writeClient, ...init }: HarnessInit = {}) {
   const checks: Digest[] = []
   const results: PullResult[] = []
   const writeResults: PullResult[] = []
+  const aheads: AheadOutcome[] = []
   const logLines: string[] = []
   const forwarded: string[] = []
   const behaviour = {
     manifestError: undefined as PantalaError | undefined,
     /** Throws for credentials that the source does not take. */
     judge: (_authorization: string | undefined): void => {},
+    /** Throws for blobs that the source does not give. */
+    judgeBlob: (_source: SourceRef, _digest: Digest): void => {},
     mayRead: true,
     accessError: undefined as PantalaError | undefined,
     forward: (_path: string, _authorization?: string): Forwarded | Promise<Forwarded> => ({
@@ -69,6 +73,8 @@ export async function startProxy({ writeClient, ...init }: HarnessInit = {}) {
       headers: {},
       body: '{}',
     }),
+    /** Which layer follows which. */
+    next: new Map<Digest, Digest>(),
     /** Manifests by other tags than v1. */
     tagged: new Map<string, { mediaType: string; body: Buffer }>(),
   }
@@ -87,7 +93,9 @@ export async function startProxy({ writeClient, ...init }: HarnessInit = {}) {
       return { mediaType: manifestType, digest: manifestDigest, body: manifestBody, stale: false }
     },
     sizeOf: () => undefined,
+    nextLayer: (_source, layer) => behaviour.next.get(layer),
     async admit(source, digest) {
+      behaviour.judgeBlob(source, digest)
       if (!behaviour.mayRead) {
         checks.push(digest)
         if (behaviour.accessError !== undefined) throw behaviour.accessError
@@ -122,9 +130,10 @@ export async function startProxy({ writeClient, ...init }: HarnessInit = {}) {
         countBlobBytes() {},
         countPull: result => void results.push(result),
         countWrite: result => void writeResults.push(result),
+        countLayerAhead: outcome => void aheads.push(outcome),
       },
     },
-    { requestsMax: 100, stalledSendMs: 5000, writes: true, ...init },
+    { requestsMax: 100, stalledSendMs: 5000, writes: true, readAhead: true, ...init },
   )
   const proxy = new ProxyServer(
     { desk },
@@ -162,6 +171,7 @@ export async function startProxy({ writeClient, ...init }: HarnessInit = {}) {
     checks,
     results,
     writeResults,
+    aheads,
     logLines,
     forwarded,
     written,
