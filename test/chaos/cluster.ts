@@ -11,7 +11,7 @@ export type NetworkName = 'cluster' | 'registry' | 'runtime'
 
 const networkNumber: Readonly<Record<NetworkName, number>> = { cluster: 1, registry: 2, runtime: 3 }
 
-export const supernodes = ['supernode-1', 'supernode-2'] as const
+export const supernodes = ['supernode-1', 'supernode-2', 'supernode-3'] as const
 export const hosts = ['dfdaemon-1', 'dfdaemon-2', 'dfdaemon-3', 'dfdaemon-4'] as const
 export type HostName = (typeof hosts)[number]
 export type ServiceName = HostName | (typeof supernodes)[number] | 'registry' | 'front'
@@ -28,6 +28,7 @@ export const frontUrl = 'http://10.89.2.201:5001'
 const lastByte: Readonly<Record<ServiceName, number>> = {
   'supernode-1': 10,
   'supernode-2': 20,
+  'supernode-3': 30,
   'dfdaemon-1': 101,
   'dfdaemon-2': 102,
   'dfdaemon-3': 103,
@@ -65,7 +66,7 @@ export class Cluster {
     }
   }
 
-  /** Two supernodes, prepared by the script that users run, then all the rest. Resolves when every host is ready. */
+  /** All supernodes, prepared by the script that users run, then all the rest. Resolves when every host is ready. */
   async start(): Promise<void> {
     await mkdir(this.smallDisk, { recursive: true })
     const options = `size=${SMALL_DISK_BYTES},mode=0755,uid=65532,gid=65532`
@@ -79,13 +80,17 @@ export class Cluster {
   /** Runs compose/prepare, which writes its result to where it is told, so that the checkout stays as it is. */
   async #prepare(): Promise<Record<string, string>> {
     const files = this.#project.files.map(file => `--file ${file}`).join(' ')
-    const { stdout } = await runCommand(join(root, 'compose/prepare'), ['--print', '2'], {
-      env: {
-        ...this.#engine.env,
-        ...this.#project.env,
-        COMPOSE: `docker-compose --project-name ${this.#project.name} ${files}`,
+    const { stdout } = await runCommand(
+      join(root, 'compose/prepare'),
+      ['--print', String(supernodes.length)],
+      {
+        env: {
+          ...this.#engine.env,
+          ...this.#project.env,
+          COMPOSE: `docker-compose --project-name ${this.#project.name} ${files}`,
+        },
       },
-    })
+    )
     const lines = stdout.split('\n').filter(line => line.includes('='))
     return Object.fromEntries(
       lines.map(line => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)]),

@@ -122,7 +122,7 @@ export function renderPage(record: ChaosRecord): string {
   })
   return `# Chaos
 
-Written by \`npm run test:chaos -- --write\`. Two supernodes with a seed each, four hosts, a registry behind a front that sends 12 MiB/s, all in containers on one machine
+Written by \`npm run test:chaos -- --write\`. Three supernodes with a seed each, four hosts, a registry behind a front that sends 12 MiB/s, all in containers on one machine
 ([compose.md](compose.md)). Throughout every story all hosts pull images that nobody had before (20 MiB), round after round, every digest checked.
 
 - **failed**: a pull that could have succeeded, and did not. **retried**: attempts made again because the host's own dfdaemon was down or frozen, or the registry was; runtimes do so, or go to the registry.

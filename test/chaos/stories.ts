@@ -20,7 +20,7 @@ export const stories: readonly Story[] = [
   },
   {
     name: 'supernode',
-    tell: 'one of two supernodes is killed with its seed, and starts again after 5 s',
+    tell: 'one of three supernodes is killed with its seed, and starts again after 5 s',
     async run(stage) {
       const before = await stage.holdings('supernode-1')
       await stage.load.midPull()
@@ -32,8 +32,22 @@ export const stories: readonly Story[] = [
     },
   },
   {
+    name: 'supernodes in turn',
+    tell: 'each of the three supernodes is killed with its seed, the next one 3 s after the one before, and starts again after 5 s',
+    async run(stage) {
+      await stage.load.midPull()
+      const down: Promise<void>[] = []
+      for (const one of supernodes) {
+        down.push(stage.killSupernodes([one], 5_000))
+        await stage.hold(3_000)
+      }
+      await Promise.all(down)
+      await stage.hold(AFTER_MS)
+    },
+  },
+  {
     name: 'all supernodes',
-    tell: 'both supernodes are killed with their seeds, and start again after 8 s',
+    tell: 'all three supernodes are killed with their seeds, and start again after 8 s',
     async run(stage) {
       const before = await stage.holdings('supernode-1')
       await stage.load.midPull()
@@ -46,7 +60,7 @@ export const stories: readonly Story[] = [
   },
   {
     name: 'seeds',
-    tell: 'both seeds are killed; their supernodes start them again',
+    tell: 'all seeds are killed; their supernodes start them again',
     async run(stage) {
       await stage.load.midPull()
       await Promise.all(supernodes.map(one => stage.cluster.killSeed(one)))
@@ -91,7 +105,7 @@ export const stories: readonly Story[] = [
   },
   {
     name: 'supernodes cut off',
-    tell: 'both supernodes lose the cluster’s network for 8 s',
+    tell: 'all supernodes lose the cluster’s network for 8 s',
     async run(stage) {
       await stage.load.midPull()
       await Promise.all(supernodes.map(one => stage.disconnected(one, 'cluster', 8_000)))
@@ -100,11 +114,11 @@ export const stories: readonly Story[] = [
   },
   {
     name: 'halves',
-    tell: 'the cluster falls into halves for 10 s, a supernode and two hosts in each, packets between them vanish; then it is whole again',
+    tell: 'the cluster falls into halves for 10 s, one supernode and two hosts here, two of each there, packets between them vanish; then it is whole again',
     async run(stage) {
       await stage.load.midPull()
       const some = ['supernode-1', 'dfdaemon-1', 'dfdaemon-2'] as const
-      const others = ['supernode-2', 'dfdaemon-3', 'dfdaemon-4'] as const
+      const others = ['supernode-2', 'supernode-3', 'dfdaemon-3', 'dfdaemon-4'] as const
       await stage.parted(some, others, 10_000)
       await stage.hold(AFTER_MS)
     },
