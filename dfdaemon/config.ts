@@ -89,7 +89,7 @@ export const dfdaemonOptions: readonly Option[] = [
     key: 'proxy.readAhead',
     kind: 'boolean',
     preset: true,
-    doc: 'While a layer is pulled the next one of its manifest is fetched too. Off: nothing is fetched before it is asked for, where disk or network is dearer than time.',
+    doc: 'While a layer is pulled the next one of its manifest is fetched too, unless proxy.prefetch is off. Off: nothing is fetched before it is asked for, where disk or network is dearer than time.',
   },
   {
     key: 'proxy.writes',

@@ -217,7 +217,8 @@ async function startParts({ config, components, node, secret, stack }: StartCont
   )
   const desk = new RequestDesk(
     { manifests, blobs: sessions, registry, writes: registry, notes: manifests, clock, logger, metrics },
-    config.proxy,
+    // Who wants only what ranges touch does not want the whole of a layer that nobody asked for.
+    { ...config.proxy, readAhead: config.proxy.readAhead && config.proxy.prefetch },
   )
   const { interceptor, guard } = await makeInterceptor(
     { desk, clock, logger, metrics },

@@ -73,15 +73,16 @@ test('every byte leaves the source once, with hosts that read ahead of each othe
   assert.equal((await ahead('whole')) + (await ahead('joined')), 2, `${host.name} read two layers ahead`)
 })
 
-test('off, nothing is asked for but what the runtime asks for', async t => {
-  const { image, host, swarm, pull, ahead, asked } = await startStage(t, { 'proxy.readAhead': 'false' })
-  await pull(0)
-  await pull(2)
-  const [first, , third] = image.layers
-  assert.deepEqual([...new Set(asked())], [first!.digest, third!.digest])
-  assert.equal((await swarm.counts(host)).fromPeers, first!.size + third!.size)
-  for (const outcome of ['whole', 'joined', 'left', 'failed']) assert.equal(await ahead(outcome), 0)
-})
+for (const option of ['proxy.readAhead', 'proxy.prefetch'])
+  test(`with ${option} off nothing is asked for but what the runtime asks for`, async t => {
+    const { image, host, swarm, pull, ahead, asked } = await startStage(t, { [option]: 'false' })
+    await pull(0)
+    await pull(2)
+    const [first, , third] = image.layers
+    assert.deepEqual([...new Set(asked())], [first!.digest, third!.digest])
+    assert.equal((await swarm.counts(host)).fromPeers, first!.size + third!.size)
+    for (const outcome of ['whole', 'joined', 'left', 'failed']) assert.equal(await ahead(outcome), 0)
+  })
 
 test('a range causes nothing', async t => {
   const { image, ask, ahead, asked, host, swarm } = await startStage(t)
