@@ -243,6 +243,7 @@ async function startParts({ config, components, node, secret, stack }: StartCont
         storeBytes: store.bytes,
         quotaBytes: config.store.quotaBytes,
         storeStart: store.startSteps.list(),
+        storeStuck: store.stuck.aborted,
         uploads: { slotsBusy: uploads.slotsBusy, children: uploads.childCount, bytes: uploads.uploadBytes },
         sessions: sessions.describe(),
       }),
@@ -253,6 +254,7 @@ async function startParts({ config, components, node, secret, stack }: StartCont
   store.onEvicted = digests => scheduler.evicted(digests)
   metrics.watch({
     storeBytes: () => store.bytes,
+    storeStuck: () => store.stuck.aborted,
     sessions: () => sessions.size,
     supernodeConnected: () => scheduler.connected,
     connects: () => interceptor,

@@ -4,6 +4,7 @@ import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client'
 /** What is read off other parts when somebody looks. */
 export interface DfdaemonReadings {
   storeBytes(): number
+  storeStuck(): boolean
   sessions(): number
   supernodeConnected(): boolean
   /** Connections by CONNECT that are open. */
@@ -97,6 +98,9 @@ export class DfdaemonMetrics {
       })
     }
     gauge('pantala_dfdaemon_store_bytes', 'Bytes of stored pieces.', () => readings.storeBytes())
+    gauge('pantala_dfdaemon_store_stuck', '1 while the disk does nothing, with calls under way.', () =>
+      readings.storeStuck() ? 1 : 0,
+    )
     gauge('pantala_dfdaemon_sessions', 'Blobs being fetched now.', () => readings.sessions())
     gauge('pantala_dfdaemon_tunnels', 'Connections tunnelled now.', () => readings.connects().tunnels)
     gauge(

@@ -106,6 +106,7 @@ async function renderMetrics(): Promise<string> {
   const dfdaemon = new DfdaemonMetrics({ processMetrics: false })
   dfdaemon.watch({
     storeBytes: () => 0,
+    storeStuck: () => false,
     sessions: () => 0,
     supernodeConnected: () => false,
     connects: () => ({ tunnels: 0, intercepted: 0 }),

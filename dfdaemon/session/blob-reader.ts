@@ -25,6 +25,13 @@ export interface ReadingPlace {
   leave(): void
 }
 
+export interface BlobReaderComponents {
+  readonly pool: BufferPool
+  readonly logger: Logger
+  /** See BlobStore. */
+  readonly stuck: () => AbortSignal
+}
+
 export interface BlobReaderInit {
   readonly place: ReadingPlace
   /** True for a reader of the whole, whose last piece waits for the check of the digest. */
@@ -44,7 +51,7 @@ export type PassOn = (
 ) => Promise<void>
 
 export class BlobReader implements OpenBlob {
-  readonly #pool: BufferPool
+  readonly #c: BlobReaderComponents
   readonly #logger: Logger
   readonly #init: BlobReaderInit
   readonly #sent: { readonly offset: number; length: number }[] = []
@@ -52,8 +59,8 @@ export class BlobReader implements OpenBlob {
   #whole: boolean
   #moves = 0
 
-  constructor(components: { pool: BufferPool; logger: Logger }, init: BlobReaderInit) {
-    this.#pool = components.pool
+  constructor(components: BlobReaderComponents, init: BlobReaderInit) {
+    this.#c = components
     this.#logger = components.logger
     this.#init = init
     this.#place = init.place
@@ -99,7 +106,7 @@ export class BlobReader implements OpenBlob {
     const { blob } = this.#place
     const move = (piece: number): void => this.#place.moveTo(piece)
     return sendBlob(
-      { blob, pool: this.#pool },
+      { ...this.#c, blob },
       { offset, length, whole, ...(whole ? { onPosition: move } : { onEnter: move }) },
       take,
       signal,

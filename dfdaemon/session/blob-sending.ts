@@ -1,4 +1,5 @@
 // Hands a range of a blob on in order while its pieces land: two buffers in turn, one being read while the other is being taken.
+import { abortable } from '../../shared/abortable.ts'
 import { pieceAt } from '../../shared/piece.ts'
 import type { TakeChunk } from './blobs.ts'
 import type { BufferPool, Loan } from './buffer-pool.ts'
@@ -21,17 +22,18 @@ export interface SendInit {
   onEnter?(piece: number): void
 }
 
-/** @throws the blob's error, what `take` rejected with, or the signal's reason */
+/** `stuck`: aborted while no read should be waited for. @throws the blob's error, what `take` rejected with, or the signal's reason */
 export async function sendBlob(
-  components: { blob: ReadableBlob; pool: BufferPool },
+  components: { blob: ReadableBlob; pool: BufferPool; stuck: () => AbortSignal },
   init: SendInit,
   take: TakeChunk,
   signal: AbortSignal,
 ): Promise<void> {
-  const { blob, pool } = components
+  const { blob, pool, stuck } = components
   const end = init.offset + init.length
   const loans = [lendChunk(pool), lendChunk(pool)]
   let taking: Promise<void> = Promise.resolve()
+  let reading: Promise<void> = taking
   try {
     let position = init.offset
     let turn = 0
@@ -52,7 +54,8 @@ export async function sendBlob(
         continue
       }
       const chunk = buffer.subarray(0, until - position)
-      await blob.read(position, chunk)
+      reading = blob.read(position, chunk)
+      await abortable(reading, stuck())
       await taking
       signal.throwIfAborted()
       taking = take(chunk)
@@ -64,7 +67,11 @@ export async function sendBlob(
     await taking
   } finally {
     await taking.catch(() => {})
-    for (const loan of loans) loan.giveBack()
+    // Never while the disk may still fill one of them.
+    const giveBack = (): void => {
+      for (const loan of loans) loan.giveBack()
+    }
+    reading.then(giveBack, giveBack)
   }
 }
 

@@ -16,7 +16,7 @@ import type {
 import type { BlobHandle } from '../store/blob-store.ts'
 import { isStoreFault } from './blob-reader.ts'
 import { heldBits, reportUntold } from './held-pieces.ts'
-import { WholeRoom } from './kept-room.ts'
+import { createBlob, WholeRoom } from './kept-room.ts'
 import { PieceGathering } from './piece-gathering.ts'
 import { PieceLanding, type PieceOrigin } from './piece-landing.ts'
 import { missingOf } from './piece-runs.ts'
@@ -61,6 +61,8 @@ export class BlobSession implements ReadableBlob {
     this.#source = init.source
     this.#room = new WholeRoom(components)
     this.#logger = components.logger.child({ digest: init.digest })
+    const { stuck } = components.store
+    stuck.addEventListener('abort', () => this.#break(stuck.reason), { signal: this.#stop.signal })
     this.#readers = new SessionReaders(components, {
       ...init,
       have: () => (this.#outcome === undefined ? this.#handle?.stat.have : undefined),
@@ -248,9 +250,8 @@ export class BlobSession implements ReadableBlob {
 
   async #begin(): Promise<void> {
     try {
-      const { after, room } = this.#init
-      await after
-      const handle = await this.#c.store.create(this.digest, this.geometry, this.#stop.signal, room)
+      await this.#init.after
+      const handle = await createBlob(this.#c.store, this.#init, this.#stop.signal)
       if (this.#outcome !== undefined) {
         await handle.close()
         return

@@ -19,13 +19,3 @@ export function firstBytes(
   if (first === undefined ? session.hasAny : session.has(first)) return Promise.resolve()
   return waitFor(session, first ?? 'any', signal)
 }
-
-/** Waits for `promise` no longer than the signal lasts; the work itself goes on for others. */
-export function withSignal<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  if (signal.aborted) return Promise.reject(signal.reason)
-  return new Promise((resolve, reject) => {
-    const onAbort = (): void => reject(signal.reason)
-    signal.addEventListener('abort', onAbort, { once: true })
-    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort))
-  })
-}

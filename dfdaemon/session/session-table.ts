@@ -1,4 +1,5 @@
 // All running sessions, one per digest: readers join them, grants go to them, complete blobs are read from the store without one.
+import { abortable } from '../../shared/abortable.ts'
 import type { Digest } from '../../shared/digest.ts'
 import { isPantalaError, PantalaError } from '../../shared/errors.ts'
 import { FairQueue } from '../../shared/fair-queue.ts'
@@ -10,7 +11,7 @@ import { BlobReader, isStoreFault, type PassOn, type ReadingPlace } from './blob
 import { BlobSession } from './blob-session.ts'
 import type { BlobAhead, BlobRequest, Blobs, ByteSpan, OpenBlob } from './blobs.ts'
 import type { BufferPool } from './buffer-pool.ts'
-import { firstBytes, withSignal } from './first-bytes.ts'
+import { firstBytes } from './first-bytes.ts'
 import { reportHeld } from './held-pieces.ts'
 import { LocalBlobs } from './local-blobs.ts'
 import { passThrough } from './pass-through.ts'
@@ -82,6 +83,25 @@ export class SessionTable implements Blobs {
     signal: AbortSignal,
   ): Promise<OpenBlob> {
     signal.throwIfAborted()
+    const { stuck } = this.#c.store
+    const opening = stuck.aborted ? Promise.reject(stuck.reason) : this.#openHere(request, spans, signal)
+    try {
+      return await abortable(opening, stuck)
+    } catch (error) {
+      opening.then(open => open.close()).catch(() => {})
+      if (!isStoreFault(error)) throw error
+      const { digest } = request
+      this.#c.logger.warn({ err: error.message, digest }, 'store can’t take the blob; passing it through')
+      return this.#openPassThrough(request, await this.length(request, signal))
+    }
+  }
+
+  /** @throws PantalaError, STORE_FULL and STORE_FAILED among them, or the signal's reason */
+  async #openHere(
+    request: BlobRequest,
+    spans: readonly ByteSpan[] | undefined,
+    signal: AbortSignal,
+  ): Promise<OpenBlob> {
     const { digest } = request
     const cached = await this.#openLocal(request, spans, signal).catch(error => {
       // What the disk can't give is fetched, as if it were not here.
@@ -94,16 +114,10 @@ export class SessionTable implements Blobs {
     // Who asks for all as a range reads the whole.
     const parts = spans?.length === 1 && spans[0]!.length === size ? undefined : spans
     const read = (): Promise<OpenBlob> => this.#openSession(request, size, parts, signal)
-    try {
-      return await read().catch(async error => {
-        if (isPantalaError(error, 'STORE_FULL') && (await this.#freeRoom())) return read()
-        throw error
-      })
-    } catch (error) {
-      if (!isStoreFault(error)) throw error
-      this.#c.logger.warn({ err: error.message, digest }, 'store can’t take the blob; passing it through')
-      return this.#openPassThrough(request, size)
-    }
+    return read().catch(async error => {
+      if (isPantalaError(error, 'STORE_FULL') && (await this.#freeRoom())) return read()
+      throw error
+    })
   }
 
   async fetchAhead(request: BlobRequest, signal: AbortSignal): Promise<BlobAhead | undefined> {
@@ -225,7 +239,9 @@ export class SessionTable implements Blobs {
     const logger = this.#c.logger.child({ digest })
     const whole = spans === undefined
     const passOn = this.#passOn(request, place.blob.geometry.size)
-    return new BlobReader({ pool: this.#c.sendPool, logger }, { place, whole, findNext, passOn })
+    const { store, sendPool: pool } = this.#c
+    const components = { pool, logger, stuck: () => store.stuck }
+    return new BlobReader(components, { place, whole, findNext, passOn })
   }
 
   /** The way round a store that fails while somebody reads. */
@@ -249,12 +265,12 @@ export class SessionTable implements Blobs {
       try {
         // First of all, since a session in which somebody reads the whole fetches the whole.
         const running = this.#sessions.get(digest)
-        if (spans === undefined && running !== undefined) await withSignal(running.keepRoom(), signal)
+        if (spans === undefined && running !== undefined) await abortable(running.keepRoom(), signal)
         reader = await this.#seatReader(request, size, spans, signal)
         const { session, place } = reader
         // Another reader, who waited too, may have begun it for a range.
-        if (spans === undefined) await withSignal(session.keepRoom(), signal)
-        await withSignal(session.ensureRegistered(), signal)
+        if (spans === undefined) await abortable(session.keepRoom(), signal)
+        await abortable(session.ensureRegistered(), signal)
         await firstBytes(session, spans?.[0], signal)
         const fresh = session.complete
           ? await this.#local.openFresh(digest, session, () => place.leave())
@@ -325,6 +341,7 @@ export class SessionTable implements Blobs {
     manner: Pick<SessionInit, 'register' | 'room'>,
   ): BlobSession {
     if (this.#stopping) throw new PantalaError('SHUTTING_DOWN')
+    this.#c.store.stuck.throwIfAborted()
     if (!this.#hasPlace()) {
       throw new PantalaError('OVERLOADED', { detail: `${this.#sessions.size} blobs are being fetched` })
     }

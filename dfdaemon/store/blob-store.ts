@@ -29,6 +29,12 @@ export interface BlobStore {
   /** Counts as a use of a complete blob whose bytes the caller has already; false if it is not here, or not complete. */
   touch(digest: Digest): boolean
 
+  /**
+   * Aborted, with STORE_FAILED, while the disk does nothing at all: then nobody who can do without it should wait for it, though what is under
+   * way may yet come to an end. Another signal from when it moves again.
+   */
+  readonly stuck: AbortSignal
+
   /** All that is held, in no order. */
   list(): Iterable<BlobStat>
 

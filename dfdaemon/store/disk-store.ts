@@ -20,6 +20,7 @@ import { StartSteps } from './start-steps.ts'
 import { StoredBlob } from './stored-blob.ts'
 import { StrayFiles } from './stray-files.ts'
 import { waitBriefly } from './wait-briefly.ts'
+import { WatchedDisk } from './watched-disk.ts'
 import { BlobWatchers } from './watchers.ts'
 import { WriteBack } from './write-back.ts'
 
@@ -46,7 +47,7 @@ export class DiskStore implements BlobStore, StoreSide {
   readonly startSteps: StartSteps
   readonly #clock: Clock
   readonly #logger: Logger
-  readonly #disk: Disk
+  readonly #disk: WatchedDisk
   readonly #init: DiskStoreInit
   readonly #layout: StoreLayout
   readonly #index: PieceIndex
@@ -69,7 +70,7 @@ export class DiskStore implements BlobStore, StoreSide {
   constructor(components: { clock: Clock; logger: Logger; disk?: Disk }, init: DiskStoreInit) {
     this.#clock = components.clock
     this.#logger = components.logger
-    this.#disk = components.disk ?? nodeDisk
+    this.#disk = new WatchedDisk({ disk: nodeDisk, ...components })
     this.#init = init
     this.#layout = new StoreLayout(init.dataDir)
     this.#index = new PieceIndex(this.#layout.indexDir)
@@ -144,6 +145,10 @@ export class DiskStore implements BlobStore, StoreSide {
     return bytes
   }
 
+  get stuck(): AbortSignal {
+    return this.#disk.stuck
+  }
+
   watch(digest: Digest, listener: BlobListener): () => void {
     return this.#watchers.add(digest, listener)
   }
@@ -193,9 +198,8 @@ export class DiskStore implements BlobStore, StoreSide {
   async delete(digest: Digest): Promise<boolean> {
     await this.#strays.settleBriefly(digest, undefined)
     const blob = this.#blobs.get(digest)
-    if (blob === undefined) return false
-    await this.#forget(blob)
-    return true
+    if (blob !== undefined) await this.#forget(blob)
+    return blob !== undefined
   }
 
   async write(blob: StoredBlob, piece: number, bytes: Uint8Array, hash: Uint8Array): Promise<void> {

@@ -57,6 +57,8 @@ export class MemoryBlobStore implements BlobStore {
   onEvicted: (digests: readonly Digest[]) => void = () => {}
   /** Thrown by every writePiece while set, so that tests can play a failing disk. */
   failWrites: PantalaError | undefined
+  /** For tests that play a disk that does nothing any more. */
+  readonly stuckNow = new AbortController()
   readonly #quotaBytes: number
   readonly #now: () => number
   readonly #blobs = new Map<Digest, MemoryBlob>()
@@ -76,6 +78,10 @@ export class MemoryBlobStore implements BlobStore {
 
   stat(digest: Digest): BlobStat | undefined {
     return this.#blobs.get(digest)
+  }
+
+  get stuck(): AbortSignal {
+    return this.stuckNow.signal
   }
 
   touch(digest: Digest): boolean {

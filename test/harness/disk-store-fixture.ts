@@ -12,6 +12,8 @@ export interface DiskStoreSettings {
   readonly quotaBytes?: number
   readonly minFreeBytes?: number
   readonly disk?: Disk
+  /** One on which nothing waits longer than a few ms unless given. */
+  readonly clock?: Clock
 }
 
 /** The machine's clock, but nothing waits longer than a few ms: index records are soon written, openers soon give up waiting. */
@@ -22,8 +24,8 @@ const hastyClock: Clock = {
 
 /** A store that is started on `dataDir`. */
 export async function startStore(dataDir: string, settings: DiskStoreSettings = {}): Promise<DiskStore> {
-  const { quotaBytes = 1e9, minFreeBytes = 0, disk = nodeDisk } = settings
-  const components = { clock: hastyClock, logger: pino({ level: 'silent' }), disk }
+  const { quotaBytes = 1e9, minFreeBytes = 0, disk = nodeDisk, clock = hastyClock } = settings
+  const components = { clock, logger: pino({ level: 'silent' }), disk }
   const store = new DiskStore(components, { dataDir, quotaBytes, minFreeBytes })
   await store.start()
   return store

@@ -43,6 +43,7 @@ function makeBlob() {
 
 const makePool = () => new BufferPool({ clock: systemClock }, { bytesMax: 1024 * 1024 })
 const never = new AbortController().signal
+const stuck = () => never
 const turn = () => new Promise<void>(resolve => setImmediate(resolve))
 
 test('memory is not used again before the chunk in it was taken, also when pieces are waited for in between', async () => {
@@ -55,7 +56,7 @@ test('memory is not used again before the chunk in it was taken, also when piece
     got.push(Buffer.from(chunk))
   }
   const sending = sendBlob(
-    { blob, pool: makePool() },
+    { blob, pool: makePool(), stuck },
     { offset: 0, length: geometry.size, whole: true },
     take,
     never,
@@ -81,7 +82,7 @@ test('the last piece waits until the blob is complete', async () => {
     got += chunk.byteLength
   }
   const sending = sendBlob(
-    { blob, pool: makePool() },
+    { blob, pool: makePool(), stuck },
     { offset: 0, length: geometry.size, whole: true },
     take,
     never,
@@ -103,7 +104,7 @@ test('the last piece of a part waits only if all of the blob is here', async () 
       got += chunk.byteLength
     }
     const part = { offset: geometry.size - 10, length: 10, whole: false }
-    const sending = sendBlob({ blob, pool: makePool() }, part, take, never)
+    const sending = sendBlob({ blob, pool: makePool(), stuck }, part, take, never)
     for (let turns = 0; turns < 50; turns++) await turn()
     assert.equal(got, isAllHere ? 0 : 10)
     complete()
@@ -118,7 +119,7 @@ test('each piece that the sending comes to is told once', async () => {
   const entered: number[] = []
   const part = { offset: 1024 * 1024 + 5, length: 2.5 * 1024 * 1024, whole: false }
   const onEnter = (piece: number): void => void entered.push(piece)
-  await sendBlob({ blob, pool: makePool() }, { ...part, onEnter }, async () => {}, never)
+  await sendBlob({ blob, pool: makePool(), stuck }, { ...part, onEnter }, async () => {}, never)
   assert.deepEqual(entered, [1, 2, 3])
 })
 
@@ -132,7 +133,7 @@ test('buffers go back whatever ends the sending', async () => {
       if (end === 'client') throw new Error('client')
     }
     const sending = sendBlob(
-      { blob, pool },
+      { blob, pool, stuck },
       { offset: 0, length: geometry.size, whole: true },
       take,
       gone.signal,

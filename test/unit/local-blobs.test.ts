@@ -46,7 +46,7 @@ async function setUp(bytes: Buffer, key: TaskKey = digestOf(bytes)) {
   const blobs = new LocalBlobs({ store, logger: quietLogger })
   const read = (place: ReadingPlace): OpenBlob =>
     new BlobReader(
-      { pool, logger: quietLogger },
+      { pool, logger: quietLogger, stuck: () => signal },
       {
         place,
         whole: true,
