@@ -19,6 +19,10 @@ const LINK_WINDOW_BYTES = 12 * 1024 * 1024
 /** Pieces asked of one parent that nobody waits for yet, while readers of ranges may ask for others. */
 const GENTLE_PIECES_MAX = 2
 
+/** A parent is far slower than the others if its pieces take so many times those of the median parent; of at least so many that is known. */
+const SLOW_TIMES = 4
+const SLOW_KNOWN_MIN = 3
+
 export interface AskerInit {
   readonly geometry: Geometry
   readonly signal: AbortSignal
@@ -129,6 +133,7 @@ export class PieceAsker {
     const urgent = [...this.#init.urgent()]
     const isGentle = this.#init.isGentle()
     const only = this.#init.isPartial() ? new Set(urgent) : undefined
+    const slowMs = this.#slowMs()
     const room = this.#pool.roomFor(this.#init.geometry.pieceSize) + (inHand === undefined ? 0 : 1)
     return pickPieces({
       pieces: have.length,
@@ -137,6 +142,7 @@ export class PieceAsker {
         room: this.#windowOf(link).pieces - link.pending,
         spare: isGentle ? Math.max(0, this.#windowOf(link).pieces - GENTLE_PIECES_MAX) : 0,
         isSeed: this.#parents.isSeed(link.host),
+        isSlow: this.#windowOf(link).tookMs > slowMs,
       })),
       wanted: piece =>
         !have.has(piece) &&
@@ -184,12 +190,21 @@ export class PieceAsker {
     return took.reduce((sum, ms) => sum + ms, 0) / Math.max(1, took.length)
   }
 
+  /** A parent whose pieces take longer than this is far slower than the others, in ms. */
+  #slowMs(): number {
+    const took = this.#parents.links.map(link => this.#windowOf(link).tookMs).filter(ms => ms > 0)
+    if (took.length < SLOW_KNOWN_MIN) return Number.POSITIVE_INFINITY
+    took.sort((a, b) => a - b)
+    return took[Math.floor((took.length - 1) / 2)]! * SLOW_TIMES
+  }
+
   #lend(): Loan | undefined {
     return this.#pool.tryLend(this.#init.geometry.pieceSize)
   }
 
   #request(link: ParentLink, piece: number, loan: Loan): void {
-    const usualMs = this.#windowOf(link).tookMs || this.#usualMs()
+    // What is usual for one that is slow is no reason to wait for it that long.
+    const usualMs = Math.min(this.#windowOf(link).tookMs || this.#usualMs(), this.#slowMs())
     const begun = () => link.begun?.(piece) ?? true
     const silentForMs = () => link.silentForMs?.() ?? 0
     const request = this.#requests.add(piece, link.host, this.#clock.monotonic(), {

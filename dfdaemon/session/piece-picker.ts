@@ -7,6 +7,8 @@ export interface Offer {
   readonly room: number
   /** Of that room, what picks that nobody waits for leave free, so that what a reader asks for next finds it. */
   readonly spare?: number
+  /** Far slower than the others: it is asked for what nobody else with room has. */
+  readonly isSlow?: boolean
   /** A seed: it is asked for what no other parent with room has, since every host hangs on what it alone can send. */
   readonly isSeed?: boolean
 }
@@ -33,7 +35,7 @@ export interface Pick {
 /**
  * Urgent pieces come first, the others by how few parents offer them, ties in random order so that hosts that start together ask for
  * different pieces. Each pick goes to the parent with the most room left, among equals to any, so that all parents get about as many; to a seed only
- * if no other has room.
+ * if no other has room, to one that is far slower than the others only if a seed has none either.
  */
 export function pickPieces(question: PickQuestion): Pick[] {
   const { offers, picksMax } = question
@@ -92,6 +94,11 @@ function roomiestHolder(
 }
 
 function isBetter(offers: readonly Offer[], rooms: readonly number[], index: number, best: number): boolean {
-  const [own, other] = [offers[index]!.isSeed === true, offers[best]!.isSeed === true]
-  return own === other ? rooms[index]! > rooms[best]! : other
+  const [own, other] = [rankOf(offers[index]!), rankOf(offers[best]!)]
+  return own === other ? rooms[index]! > rooms[best]! : own < other
+}
+
+function rankOf({ isSeed, isSlow }: Offer): number {
+  if (isSlow === true) return 2
+  return isSeed === true ? 1 : 0
 }

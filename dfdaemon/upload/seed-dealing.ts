@@ -23,6 +23,15 @@ const DEALT_AGED_MS = 3000
 const DEALT_CHILD_MAX = 4
 
 /**
+ * A child is slow if a piece takes it so many times what it takes the median child, and longer than this, in ms. It is dealt one piece at a time, and
+ * what it was dealt is offered to all others at once: it will not pass it on soon.
+ */
+const SLOW_TIMES = 4
+const SLOW_MS_MIN = 300
+/** Children that must be known for that. */
+const PACES_KNOWN_MIN = 3
+
+/**
  * A child that was dealt a piece and for so long asks for none, or takes nothing of what it asked for, does not want it or cannot take it, in ms:
  * it came back with pieces from before, or is frozen. The piece is dealt to another.
  */
@@ -139,8 +148,10 @@ export class SeedDealing<Child> implements Reveal<Child> {
   readonly #tell: (piece: number, to: Iterable<Child>) => void
   readonly #held = new Map<number, Held<Child>>()
   readonly #undealt = new Set<number>()
-  /** Pieces dealt and not sent, by child. */
-  readonly #dealt = new Map<Child, number>()
+  /** Pieces dealt and not sent, by child, oldest first. */
+  readonly #dealt = new Map<Child, Set<Held<Child>>>()
+  /** How long pieces take a child from being dealt to being sent, of late, in ms. */
+  readonly #paces = new Map<Child, number>()
   #turn = 0
 
   constructor(
@@ -188,14 +199,18 @@ export class SeedDealing<Child> implements Reveal<Child> {
     this.#copies.noteSent()
     const held = this.#held.get(piece)
     if (held !== undefined && !held.out) {
+      const { first } = held
+      if (first !== undefined) this.#notePace(first, this.#clock.monotonic() - held.at)
       this.#setOut(piece, held)
-      held.timer = this.#clock.after(this.#init.tradeMs, () => this.#afterTrade(piece))
+      if (first !== undefined && this.#isSlow(first)) this.#releaseToAll(piece, held)
+      else held.timer = this.#clock.after(this.#init.tradeMs, () => this.#afterTrade(piece))
     }
     this.#copies.deal()
   }
 
   /** What it was dealt and did not get is dealt to another; what it has is told to the rest soon, whoever else has it by then. */
   onGone(child: Child): void {
+    this.#paces.delete(child)
     for (const [piece, held] of this.#held) {
       held.rest.delete(child)
       if (held.first !== child) continue
@@ -234,7 +249,8 @@ export class SeedDealing<Child> implements Reveal<Child> {
       held.at = this.#clock.monotonic()
       held.first = child
       held.rest.delete(child)
-      this.#dealt.set(child, (this.#dealt.get(child) ?? 0) + 1)
+      const dealt = this.#dealt.get(child) ?? new Set()
+      this.#dealt.set(child, dealt.add(held))
       this.#copies.noteDealt(held)
       held.timer.cancel()
       held.timer = this.#watch(piece)
@@ -250,9 +266,10 @@ export class SeedDealing<Child> implements Reveal<Child> {
     let [best, bestWaiting, bestAt] = [undefined as Child | undefined, DEALT_CHILD_MAX, 0]
     let at = 0
     for (const child of children) {
-      const waiting = this.#dealt.get(child) ?? 0
+      const waiting = this.#dealt.get(child)?.size ?? 0
       const turn = (at++ - start + children.size) % children.size
       if (waiting > bestWaiting || waiting >= DEALT_CHILD_MAX) continue
+      if (waiting > 0 && this.#isSlow(child)) continue
       if (best !== undefined && waiting === bestWaiting && turn > bestAt) continue
       ;[best, bestWaiting, bestAt] = [child, waiting, turn]
     }
@@ -280,9 +297,29 @@ export class SeedDealing<Child> implements Reveal<Child> {
   #endDeal(held: Held<Child>): void {
     if (held.out || held.first === undefined) return
     this.#copies.noteUndealt(held)
-    const left = (this.#dealt.get(held.first) ?? 1) - 1
-    if (left > 0) this.#dealt.set(held.first, left)
-    else this.#dealt.delete(held.first)
+    const dealt = this.#dealt.get(held.first)
+    dealt?.delete(held)
+    if (dealt?.size === 0) this.#dealt.delete(held.first)
+  }
+
+  #notePace(child: Child, tookMs: number): void {
+    const before = this.#paces.get(child) ?? tookMs
+    this.#paces.set(child, before + (tookMs - before) / 4)
+  }
+
+  /** By what it took, or by what it is taking already; where all take long, none is slow. */
+  #isSlow(child: Child): boolean {
+    const all = new Set([...this.#paces.keys(), ...this.#dealt.keys()])
+    if (all.size < PACES_KNOWN_MIN) return false
+    const takes = [...all].map(one => this.#takesMs(one)).toSorted((a, b) => a - b)
+    const usual = takes[Math.floor((takes.length - 1) / 2)]!
+    return this.#takesMs(child) > Math.max(SLOW_MS_MIN, usual * SLOW_TIMES)
+  }
+
+  #takesMs(child: Child): number {
+    const [oldest] = this.#dealt.get(child) ?? []
+    const underWay = oldest === undefined ? 0 : this.#clock.monotonic() - oldest.at
+    return Math.max(this.#paces.get(child) ?? 0, underWay)
   }
 
   // ---- time ----
@@ -297,7 +334,10 @@ export class SeedDealing<Child> implements Reveal<Child> {
         if (this.#copies.idleForMs >= UNDEALT_MS && this.#clock.monotonic() - held.at >= UNDEALT_MS)
           this.#release(piece)
       } else if (this.#isTaking(held.first)) {
-        if (this.#clock.monotonic() - held.at >= this.#init.holdMsMax) this.#release(piece)
+        if (this.#isSlow(held.first)) {
+          this.#notePace(held.first, this.#clock.monotonic() - held.at)
+          this.#releaseToAll(piece, held)
+        } else if (this.#clock.monotonic() - held.at >= this.#init.holdMsMax) this.#release(piece)
       } else if ([...this.#dealt.keys(), ...held.rest].some(this.#isTaking)) {
         this.#takeBack(piece, held)
         this.#copies.deal()
@@ -332,6 +372,11 @@ export class SeedDealing<Child> implements Reveal<Child> {
     held.batch *= 2
     held.timer = this.#clock.after(this.#init.tradeMs, () => this.#release(piece))
     this.#tell(piece, some)
+  }
+
+  #releaseToAll(piece: number, held: Held<Child>): void {
+    held.batch = Number.POSITIVE_INFINITY
+    this.#release(piece)
   }
 
   /** It went out, or is offered to all from now on. */

@@ -91,3 +91,13 @@ test('a seed is asked for what no other parent with room has', () => {
     { piece: 4, offer: 0 },
   ])
 })
+
+test('a parent that is far slower than the others is asked last, after the seed', () => {
+  const slow = { ...offer([4, 5], 5), isSlow: true }
+  const seed = { ...offer([4], 1), isSeed: true }
+  const picks = ask({ offers: [slow, seed] }).toSorted((a, b) => a.piece - b.piece)
+  assert.deepEqual(picks, [
+    { piece: 4, offer: 1 },
+    { piece: 5, offer: 0 },
+  ])
+})

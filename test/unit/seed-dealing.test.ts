@@ -159,3 +159,25 @@ test('all can be told at once, and after the end no timer is left', () => {
   dealing.close()
   assert.equal(clock.timers, 0)
 })
+
+test('a child that is far slower than the others is dealt one piece at a time, which all hear of as soon as it is late or out', () => {
+  const { dealing, told, clock } = makeSeed()
+  const all = ['slow', 'b', 'c', 'd']
+  for (let piece = 0; piece < 4; piece++) dealing.onFresh(piece, all)
+  clock.advance(100)
+  for (const piece of [1, 2, 3]) dealing.onSent(piece)
+  told.length = 0
+  // The others took 100 ms, the slow one takes 1.2 s and goes on: others need not wait for what it was dealt.
+  clock.advance(1100)
+  assert.deepEqual(told.filter(word => word.startsWith('0>')).toSorted(), ['0>b', '0>c', '0>d'])
+  told.length = 0
+  for (let piece = 4; piece < 12; piece++) dealing.onFresh(piece, all)
+  assert.deepEqual(told.filter(word => word.endsWith('>slow')).length, 1)
+  assert.equal(told.length, 8)
+  const [slowPiece] = told.find(word => word.endsWith('>slow'))!.split('>')
+  for (const word of told) if (!word.endsWith('>slow')) dealing.onSent(Number(word.split('>')[0]))
+  told.length = 0
+  clock.advance(1000)
+  dealing.onSent(Number(slowPiece))
+  assert.deepEqual(told.filter(word => word.startsWith(`${slowPiece}>`)).length, 3)
+})
