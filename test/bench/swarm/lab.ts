@@ -146,8 +146,8 @@ function judge({ runs }: SwarmLabFigures): Goal[] {
   const goals: Goal[] = []
   const one = find('one host')
   const together = find('8 hosts together')
-  const four = find('4 hosts, 100 Mbit/s')
-  const sixteen = find('16 hosts, 100 Mbit/s')
+  const four = find('4 hosts, 50 Mbit/s')
+  const sixteen = find('16 hosts, 50 Mbit/s')
   const slow = find('one host 10x slower')
   const zones = find('two zones, thin link')
   if (together !== undefined) {
@@ -157,7 +157,7 @@ function judge({ runs }: SwarmLabFigures): Goal[] {
     goals.push(atMost('upload per host, 8 equal links, max / mean', together.uploadMaxOverMean, 1.5, '×'))
   }
   if (sixteen !== undefined)
-    goals.push(atMost('last of 16 hosts / bound, 100 Mbit/s', sixteen.lastOverBound, 1.2, '×'))
+    goals.push(atMost('last of 16 hosts / bound, 50 Mbit/s', sixteen.lastOverBound, 1.2, '×'))
   if (four !== undefined && sixteen !== undefined)
     goals.push(
       atMost('growth from 4 to 16 hosts', (sixteen.times.last / four.times.last - 1) * 100, 10, '%', 1),

@@ -30,8 +30,8 @@ const plain = { hosts: 8, rate: 200 * Mbit, imageBytes: 256 * MiB, layers: 4, st
 export const scenarios: readonly Scenario[] = [
   { ...plain, name: 'one host', hosts: 1, direct: true },
   { ...plain, name: '8 hosts together', direct: true },
-  { ...plain, name: '4 hosts, 100 Mbit/s', hosts: 4, rate: 100 * Mbit },
-  { ...plain, name: '16 hosts, 100 Mbit/s', hosts: 16, rate: 100 * Mbit },
+  { ...plain, name: '4 hosts, 50 Mbit/s', hosts: 4, rate: 50 * Mbit },
+  { ...plain, name: '16 hosts, 50 Mbit/s', hosts: 16, rate: 50 * Mbit },
   { ...plain, name: 'staggered', imageBytes: 128 * MiB, start: 'staggered' },
   { ...plain, name: 'waves of 20 %', imageBytes: 128 * MiB, start: 'waves' },
   { ...plain, name: 'one host 10x slower', imageBytes: 64 * MiB, slowBy: 10 },
