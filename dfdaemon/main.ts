@@ -196,7 +196,7 @@ async function startParts({ config, components, node, secret, stack }: StartCont
       search: {
         self: hostId,
         addresses: () => addresses().slice(0, ADDRESSES_TOLD_MAX),
-        find: (digest, found, signal) => discovery.find(digest, found, signal),
+        find: (...wish) => discovery.find(...wish),
         tellHashes: digest => uploads.tellHashes(digest),
       },
       random: Math.random,

@@ -11,6 +11,11 @@ import { Neighbours } from './neighbours.ts'
 
 /** The DHT is joined when the supernode has been away for this long, in ms: half of it random, since all hosts lose it at once. */
 const JOIN_AFTER_MS = 4_000
+/**
+ * Later where pulls are running that get on with the parents they have: joining costs work just when they have to do without the supernode. No later
+ * than this, since others look for what is here.
+ */
+const JOIN_BUSY_MS = 20_000
 /** It is left when the supernode has been back for this long, in ms. */
 const LEAVE_AFTER_MS = 60_000
 
@@ -40,6 +45,10 @@ export class Discovery {
   readonly #keeper: WelcomeKeeper
   readonly #directory: KadDirectory
   #turn: { readonly timer: Timer; readonly to: 'join' | 'leave' } | undefined
+  /** When the supernode was last seen to be away, monotonic ms; undefined while it is there. */
+  #awayAt: number | undefined
+  /** Whether sessions get on without help: unknown until one says so. */
+  #sessions: 'unknown' | 'get on' | 'are stuck' = 'unknown'
   #stopped = false
 
   private constructor(components: DiscoveryComponents, init: DiscoveryInit, kept: KeptWelcome) {
@@ -74,6 +83,8 @@ export class Discovery {
   }
 
   onWelcome(welcome: Welcome): void {
+    this.#awayAt = undefined
+    this.#sessions = 'unknown'
     const { ticket, neighbours = [] } = welcome
     this.#neighbours.learn(neighbours)
     this.#keeper.keep({
@@ -85,16 +96,19 @@ export class Discovery {
   }
 
   onAway(): void {
-    const delayMs = JOIN_AFTER_MS * (0.5 + this.#c.random() / 2)
-    this.#plan('join', delayMs, () => {
-      this.#directory.open(this.#neighbours.newest(NEIGHBOURS_MAX))
-      for (const digest of this.#c.hot()) this.#directory.provide(digest)
-    })
+    this.#awayAt ??= this.#c.clock.monotonic()
+    this.#plan('join', this.#joinDelayMs(), () => this.#join())
   }
 
   /** Hosts that may hold the blob, or seek it: those known at once, those of the DHT as they are found. This host is to be found, too. */
-  find(digest: Digest, found: (candidates: readonly Candidate[]) => void, signal: AbortSignal): void {
+  find(
+    digest: Digest,
+    found: (candidates: readonly Candidate[]) => void,
+    signal: AbortSignal,
+    isStuck: boolean,
+  ): void {
     found(this.#neighbours.toAsk(digest))
+    this.#noteSession(isStuck)
     if (!this.#directory.isOpen) return
     this.#directory.provide(digest)
     void this.#directory.find(digest, found, signal)
@@ -105,6 +119,27 @@ export class Discovery {
     this.#turn?.timer.cancel()
     await this.#keeper.stop()
     await this.#directory.close()
+  }
+
+  #joinDelayMs(): number {
+    const afterMs = this.#sessions === 'get on' ? JOIN_BUSY_MS : JOIN_AFTER_MS
+    const sinceMs = this.#c.clock.monotonic() - (this.#awayAt ?? 0)
+    return Math.max(0, afterMs * (0.5 + this.#c.random() / 2) - sinceMs)
+  }
+
+  /** One that is stuck counts more than all that get on. */
+  #noteSession(isStuck: boolean): void {
+    const sessions = isStuck ? 'are stuck' : 'get on'
+    if (this.#stopped || this.#sessions === 'are stuck' || this.#sessions === sessions) return
+    this.#sessions = sessions
+    if (this.#turn?.to !== 'join' || this.#directory.isOpen) return
+    this.#turn.timer.cancel()
+    this.#turn = { to: 'join', timer: this.#c.clock.after(this.#joinDelayMs(), () => this.#join()) }
+  }
+
+  #join(): void {
+    this.#directory.open(this.#neighbours.newest(NEIGHBOURS_MAX))
+    for (const digest of this.#c.hot()) this.#directory.provide(digest)
   }
 
   /** The later news counts; the same news again changes nothing. */

@@ -22,8 +22,16 @@ export interface HolderSearch {
   readonly self: HostId
   /** Where this host listens, for those that seek the same. */
   addresses(): readonly string[]
-  /** Tells hosts that may hold the blob, or seek it; `found` may be called several times until the signal aborts, also at once. */
-  find(digest: Digest, found: (candidates: readonly Candidate[]) => void, signal: AbortSignal): void
+  /**
+   * Tells hosts that may hold the blob, or seek it; `found` may be called several times until the signal aborts, also at once. `isStuck`: no
+   * parent helps, so that the search is worth what it costs.
+   */
+  find(
+    digest: Digest,
+    found: (candidates: readonly Candidate[]) => void,
+    signal: AbortSignal,
+    isStuck: boolean,
+  ): void
   /** Hashes of this blob may be told to others now that could not be before. */
   tellHashes(digest: Digest): void
 }
@@ -89,7 +97,7 @@ export class LoneHelp {
     this.#stalls = 0
     this.#parents.widen(true)
     for (const link of this.#parents.links) this.onLink(link)
-    this.#look()
+    this.#look(this.#parents.links.length === 0)
     this.#gather(GATHER_MS_MAX)
   }
 
@@ -124,7 +132,7 @@ export class LoneHelp {
   /** No progress for a while: looks for more hosts, and does more itself. */
   onStall(): void {
     this.#stalls++
-    this.#look()
+    this.#look(true)
     this.help()
   }
 
@@ -177,10 +185,15 @@ export class LoneHelp {
     })
   }
 
-  #look(): void {
+  #look(isStuck: boolean): void {
     const { digest } = this.#init
     const signal = this.#searching?.signal
     if (signal !== undefined)
-      this.#search.find(digest, candidates => !signal.aborted && this.#parents.add(candidates), signal)
+      this.#search.find(
+        digest,
+        candidates => !signal.aborted && this.#parents.add(candidates),
+        signal,
+        isStuck,
+      )
   }
 }
