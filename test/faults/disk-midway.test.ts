@@ -1,6 +1,7 @@
 // A disk that fails in the middle of a blob: who reads goes on from the source where it was, and the whole digest is still checked.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import type { OpenBlob } from '../../dfdaemon/session/blobs.ts'
 import { isPantalaError } from '../../shared/errors.ts'
 import { type DiskCall, listenedDisk, startStore, withDirectory } from '../harness/disk-store-fixture.ts'
 import { readRange, sendAll, setStage, until } from '../scripts/session-harness.ts'
@@ -22,6 +23,15 @@ async function onDisk(
     await store.stop()
     assert.equal(stage.pool.lentBytes, 0)
   })
+}
+
+/** A blob that was pulled and is complete on the disk, opened again. */
+async function openStored(stage: ReturnType<typeof setStage>): Promise<OpenBlob> {
+  const h1 = stage.parent('h1', stage.all)
+  stage.scheduler.registerAnswer = () => stage.answer(stage.all, [h1])
+  await stage.pull()
+  await until(() => stage.table.size === 0)
+  return stage.open()
 }
 
 class FailingDisk {
@@ -84,11 +94,7 @@ test('a read fails after half was sent: the reader goes on, though the pieces it
 
 test('a complete blob that can’t be read any more: its reader goes on, and the next pull fetches what was dropped', async () => {
   await onDisk(async (stage, disk) => {
-    const h1 = stage.parent('h1', stage.all)
-    stage.scheduler.registerAnswer = () => stage.answer(stage.all, [h1])
-    await stage.pull()
-    await until(() => stage.table.size === 0)
-    const open = await stage.open()
+    const open = await openStored(stage)
     assert.equal(open.from, 'cache')
     disk.failNow('read')
     assert.deepEqual(await sendAll(open, 0, stage.blob.byteLength), stage.blob)
@@ -123,11 +129,7 @@ test('what the source then sends is checked with what was sent before: wrong byt
 
 test('a reader that was sent other bytes than the source has is cut', async () => {
   await onDisk(async (stage, disk) => {
-    const h1 = stage.parent('h1', stage.all)
-    stage.scheduler.registerAnswer = () => stage.answer(stage.all, [h1])
-    await stage.pull()
-    await until(() => stage.table.size === 0)
-    const open = await stage.open()
+    const open = await openStored(stage)
     const take = async (): Promise<void> => disk.failNow('read')
     stage.registry.blob = Buffer.from(stage.blob)
     stage.registry.blob[0]! ^= 1
