@@ -2,6 +2,7 @@
 import type { Bitfield } from '../../shared/bitfield.ts'
 import type { Clock } from '../../shared/clock.ts'
 import { isPantalaError, PantalaError, toPantalaError } from '../../shared/errors.ts'
+import { farSlowerMs } from '../../shared/far-slower.ts'
 import { type Geometry, pieceLength } from '../../shared/piece.ts'
 import { hashPiece } from '../../shared/piece-hash.ts'
 import type { HostId } from '../../shared/protocol/messages.ts'
@@ -18,10 +19,6 @@ const LINK_WINDOW_BYTES = 12 * 1024 * 1024
 
 /** Pieces asked of one parent that nobody waits for yet, while readers of ranges may ask for others. */
 const GENTLE_PIECES_MAX = 2
-
-/** A parent is far slower than the others if its pieces take so many times those of the median parent; of at least so many that is known. */
-const SLOW_TIMES = 4
-const SLOW_KNOWN_MIN = 3
 
 export interface AskerInit {
   readonly geometry: Geometry
@@ -186,16 +183,18 @@ export class PieceAsker {
 
   /** Mean of what pieces of the parents took of late, in ms; 0 while none has sent any. */
   #usualMs(): number {
-    const took = this.#parents.links.map(link => this.#windowOf(link).tookMs).filter(ms => ms > 0)
+    const took = this.#tookMs()
     return took.reduce((sum, ms) => sum + ms, 0) / Math.max(1, took.length)
   }
 
   /** A parent whose pieces take longer than this is far slower than the others, in ms. */
   #slowMs(): number {
-    const took = this.#parents.links.map(link => this.#windowOf(link).tookMs).filter(ms => ms > 0)
-    if (took.length < SLOW_KNOWN_MIN) return Number.POSITIVE_INFINITY
-    took.sort((a, b) => a - b)
-    return took[Math.floor((took.length - 1) / 2)]! * SLOW_TIMES
+    return farSlowerMs(this.#tookMs())
+  }
+
+  /** What pieces of each parent took of late, of those that sent any, in ms. */
+  #tookMs(): number[] {
+    return this.#parents.links.map(link => this.#windowOf(link).tookMs).filter(ms => ms > 0)
   }
 
   #lend(): Loan | undefined {

@@ -1,6 +1,7 @@
 // How a seed gives out fresh pieces: each is dealt to one child, over all tasks no more at a time than the uplink can begin soon, and offered to
 // others only when first copies are out and the children have had time to trade.
 import type { Clock, Timer } from '../../shared/clock.ts'
+import { farSlowerMs } from '../../shared/far-slower.ts'
 import type { Reveal } from './piece-reveal.ts'
 
 export interface DealingInit {
@@ -23,13 +24,10 @@ const DEALT_AGED_MS = 3000
 const DEALT_CHILD_MAX = 4
 
 /**
- * A child is slow if a piece takes it so many times what it takes the median child, and longer than this, in ms. It is dealt one piece at a time, and
- * what it was dealt is offered to all others at once: it will not pass it on soon.
+ * A child is slow if pieces take it far longer than the others, and longer than this, in ms. It is dealt one piece at a time, and what it was dealt is
+ * offered to all others at once: it will not pass it on soon.
  */
-const SLOW_TIMES = 4
 const SLOW_MS_MIN = 300
-/** Children that must be known for that. */
-const PACES_KNOWN_MIN = 3
 
 /**
  * A child that was dealt a piece and for so long asks for none, or takes nothing of what it asked for, does not want it or cannot take it, in ms:
@@ -310,10 +308,8 @@ export class SeedDealing<Child> implements Reveal<Child> {
   /** By what it took, or by what it is taking already; where all take long, none is slow. */
   #isSlow(child: Child): boolean {
     const all = new Set([...this.#paces.keys(), ...this.#dealt.keys()])
-    if (all.size < PACES_KNOWN_MIN) return false
-    const takes = [...all].map(one => this.#takesMs(one)).toSorted((a, b) => a - b)
-    const usual = takes[Math.floor((takes.length - 1) / 2)]!
-    return this.#takesMs(child) > Math.max(SLOW_MS_MIN, usual * SLOW_TIMES)
+    const farMs = farSlowerMs([...all].map(one => this.#takesMs(one)))
+    return this.#takesMs(child) > Math.max(SLOW_MS_MIN, farMs)
   }
 
   #takesMs(child: Child): number {

@@ -1,0 +1,12 @@
+// When one of several is far slower than the rest, by what pieces take each of them. Pure.
+
+/** So many times what it takes the median one, of at least so many that are known. */
+const FAR_TIMES = 4
+const KNOWN_MIN = 3
+
+/** Who takes longer than this is far slower than the others, in ms; infinite while too few are known. `tookMs`: one for each. */
+export function farSlowerMs(tookMs: readonly number[]): number {
+  if (tookMs.length < KNOWN_MIN) return Number.POSITIVE_INFINITY
+  const sorted = tookMs.toSorted((a, b) => a - b)
+  return sorted[Math.floor((sorted.length - 1) / 2)]! * FAR_TIMES
+}
