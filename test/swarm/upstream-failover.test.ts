@@ -12,7 +12,11 @@ const FAILOVER_MS = 1_500
 test('a silent mirror costs each who asks less than two seconds, once', async t => {
   const registry = await PrivateRegistry.start()
   const sockets = new Set<Socket>()
-  const hole = createServer(socket => void sockets.add(socket.on('error', () => {}).resume()))
+  let requests = 0
+  const hole = createServer(socket => {
+    sockets.add(socket.on('error', () => {}).resume())
+    socket.once('data', () => requests++)
+  })
   await new Promise<void>(resolve => hole.listen(0, '127.0.0.1', resolve))
   t.after(async () => {
     for (const socket of sockets) socket.destroy()
@@ -49,8 +53,9 @@ test('a silent mirror costs each who asks less than two seconds, once', async t 
   t.diagnostic(`manifest, layer, and again of another image: ${times.map(Math.round).join(', ')} ms`)
   assert(Math.max(...times) < FAILOVER_MS * 2.5)
   assert(times[2]! < FAILOVER_MS)
-  // The supernode and two hosts learn it once each, by a request or two that are under way together.
-  assert(sockets.size <= 5, `${sockets.size} connections`)
+  // The supernode and two hosts learn it once each; a connection may be opened in place of one that was cut, and stay unused.
+  assert(requests <= 3, `${requests} requests`)
+  assert(sockets.size <= 6, `${sockets.size} connections`)
   const metrics = await (await fetch(`${swarm.hosts[0]!.daemon.adminUrl}/metrics`)).text()
   assert.match(metrics, /^pantala_dfdaemon_upstream_up\{endpoint="http:\/\/127\.0\.0\.1:\d+"\} [01]$/m)
 })
