@@ -4,9 +4,14 @@
 const FAR_TIMES = 4
 const KNOWN_MIN = 3
 
+/** The lower one where there are two; 0 of none. */
+export function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b)
+  return sorted[Math.floor((sorted.length - 1) / 2)] ?? 0
+}
+
 /** Who takes longer than this is far slower than the others, in ms; infinite while too few are known. `tookMs`: one for each. */
 export function farSlowerMs(tookMs: readonly number[]): number {
   if (tookMs.length < KNOWN_MIN) return Number.POSITIVE_INFINITY
-  const sorted = tookMs.toSorted((a, b) => a - b)
-  return sorted[Math.floor((sorted.length - 1) / 2)]! * FAR_TIMES
+  return median(tookMs) * FAR_TIMES
 }

@@ -19,12 +19,12 @@ export interface Geometry {
 }
 
 /**
- * Piece size in bytes for a blob of `size` bytes: 1 MiB up to 64 MiB, 2 MiB up to 256 MiB, 4 MiB up to 16 GiB, then doubling so that
+ * Piece size in bytes for a blob of `size` bytes: 1 MiB up to 256 MiB, 2 MiB up to 1 GiB, 4 MiB up to 16 GiB, then doubling so that
  * there are never more than 4,096 pieces.
  */
 export function pieceSizeFor(size: number): number {
-  if (size <= 64 * MiB) return MiB
-  if (size <= 256 * MiB) return 2 * MiB
+  if (size <= 256 * MiB) return MiB
+  if (size <= 1024 * MiB) return 2 * MiB
   let pieceSize = 4 * MiB
   while (size / pieceSize > 4096 && pieceSize < PIECE_BYTES_MAX) pieceSize *= 2
   return pieceSize

@@ -314,8 +314,10 @@ export class Scheduler {
     this.#onSourceBytes(fromSourceBytes)
     for (const parent of message.parents) {
       this.counts.peerBytes += Math.min(parent.bytes, task.size)
-      if (parent.bytes > 0 && this.#state.unreachable.count(parent.host, now) > 0)
-        this.#apply({ type: 'parent-reached', parent: parent.host })
+      const giver = this.#state.hosts.get(parent.host)
+      if (parent.bytes === 0 || giver === undefined) continue
+      if (this.#state.unreachable.count(giver.id, now) > 0 || peer?.hasComplained(giver) === true)
+        this.#apply({ type: 'parent-reached', parent: giver.id, child: host.id, digest: task.digest })
     }
     if (this.#state.corruptReports.isQuarantined(host.id, now)) return
     this.#apply({
@@ -340,13 +342,15 @@ export class Scheduler {
     // Only of a parent it was given: nobody may accuse a host it never met.
     if (task === undefined || child === undefined || !child.wants || !child.parents.has(message.host)) return
     const accused = this.#state.hosts.get(message.host)
-    if (accused !== undefined && message.fault === 'silent') this.#probes.ask(accused, now)
+    const { fault } = message
+    if (accused !== undefined && (fault === 'silent' || fault === 'stalled')) this.#probes.ask(accused, now)
+    if (fault === 'stalled') return
     this.#apply({
       type: 'parent-faulted',
       child: host.id,
       digest: message.digest,
       parent: message.host,
-      fault: message.fault,
+      fault,
       at: now,
     })
     if (this.#state.corruptReports.isQuarantined(message.host, now)) {

@@ -11,6 +11,7 @@ import type { Candidate, HostId } from '../../shared/protocol/messages.ts'
 import { PIECE_PROTOCOL } from '../../shared/protocol/piece-frames.ts'
 import { withPeerId } from '../../shared/transport/addresses.ts'
 import { dialAnswering } from '../../shared/transport/dial-answering.ts'
+import { DialDeadline } from './dial-deadline.ts'
 import { PeerStream } from './peer-stream.ts'
 import type { LinkListener, ParentLink, PieceFetcher } from './piece-fetcher.ts'
 
@@ -23,10 +24,14 @@ export interface PeerFetcherComponents {
 }
 
 export interface PeerFetcherInit {
-  /** With something awaited, a parent that sends no byte for this long is silent. */
+  /** With something awaited, a parent that sends no byte for this long has stalled. */
   readonly silentMs?: number
-  /** Dial, handshakes and protocol choice together. */
+  /** One that sends none for this long is given up. */
+  readonly lostMs?: number
+  /** Until a host takes the connection. */
   readonly dialTimeoutMs?: number
+  /** Dial, handshakes and protocol choice together, of a host that took the connection: on a crowded line, or of a busy host, they take long. */
+  readonly openTimeoutMs?: number
   /** A connection there is on which no stream opens within this is passed over for a new one. */
   readonly reuseMs?: number
   /** A stream without links is closed after this long. */
@@ -40,7 +45,9 @@ export interface PeerFetcherInit {
 
 const DEFAULTS = {
   silentMs: 1_500,
+  lostMs: 10_000,
   dialTimeoutMs: 3_000,
+  openTimeoutMs: 8_000,
   reuseMs: 1_000,
   idleMs: 30_000,
   retryMs: 500,
@@ -125,6 +132,8 @@ export class PeerFetcher implements PieceFetcher {
   #streamTo(parent: Candidate): Promise<PeerStream> {
     if (this.#stopped.signal.aborted) return Promise.reject(this.#stopped.signal.reason)
     const host = this.#hostOf(parent.host)
+    if (host.stream?.stalled === true)
+      return Promise.reject(new PantalaError('PARENT_SILENT', { detail: 'it has stalled' }))
     if (host.stream !== undefined) return Promise.resolve(host.stream)
     if (host.opening !== undefined) return host.opening
     const waitMs = host.retryAt - this.#components.clock.monotonic()
@@ -142,18 +151,19 @@ export class PeerFetcher implements PieceFetcher {
   }
 
   async #open(parent: Candidate, host: Host): Promise<PeerStream> {
-    const { dialTimeoutMs, silentMs } = this.#init
+    const { silentMs, lostMs } = this.#init
     const { clock, logger, ticket } = this.#components
-    const deadline = AbortSignal.timeout(dialTimeoutMs)
-    const signal = AbortSignal.any([deadline, this.#stopped.signal])
+    const deadline = new DialDeadline(clock, this.#init)
+    const signal = AbortSignal.any([deadline.signal, this.#stopped.signal])
     try {
-      const { connection, stream: libp2pStream } = await this.#openStream(parent, host, signal)
+      const { connection, stream: libp2pStream } = await this.#openStream(parent, host, signal, deadline)
       const stream = new PeerStream(
         { stream: libp2pStream, clock },
         {
           host: parent.host,
           ticket: ticket() ?? noTicket,
           silentMs,
+          lostMs,
           onEnd: (ended, error) => this.#onStreamEnd(host, ended, connection, error),
           onUnused: unused => this.#onUnused(host, unused, connection),
         },
@@ -163,12 +173,14 @@ export class PeerFetcher implements PieceFetcher {
       return stream
     } catch (cause) {
       if (this.#stopped.signal.aborted) throw this.#stopped.signal.reason
-      const error = explainDialFailure(cause, deadline.aborted)
+      const error = explainDialFailure(cause, deadline)
       this.#noteFailure(host)
       host.failedAddresses = parent.addresses.join()
       host.failedAs = error.code
       logger.debug({ parent: parent.host, err: error }, 'parent not reached')
       throw error
+    } finally {
+      deadline.end()
     }
   }
 
@@ -177,6 +189,7 @@ export class PeerFetcher implements PieceFetcher {
     parent: Candidate,
     host: Host,
     signal: AbortSignal,
+    deadline: DialDeadline,
   ): Promise<{ connection: Connection; stream: Stream }> {
     const { node } = this.#components
     const suspect = host.suspect
@@ -190,6 +203,7 @@ export class PeerFetcher implements PieceFetcher {
     if (connected !== undefined) {
       const within = AbortSignal.any([signal, AbortSignal.timeout(this.#init.reuseMs)])
       try {
+        deadline.noteReached()
         return { connection: connected, stream: await open(connected, within) }
       } catch (error) {
         // The host may have moved to another address without a word; what else went wrong is its answer.
@@ -204,9 +218,12 @@ export class PeerFetcher implements PieceFetcher {
     const connection = await dialAnswering(node, addresses, {
       signal,
       force: connected !== undefined,
+      onReached: () => deadline.noteReached(),
     }).catch(cause => {
+      if (deadline.isLate && deadline.isReached) throw cause
       throw new PantalaError('PARENT_UNREACHABLE', { detail: `at ${addresses.join(', ')}`, cause })
     })
+    deadline.noteReached()
     return { connection, stream: await open(connection, signal) }
   }
 
@@ -284,9 +301,9 @@ async function abortable<T>(promise: Promise<T>, signal: AbortSignal): Promise<T
   }
 }
 
-function explainDialFailure(cause: unknown, late: boolean): PantalaError {
+function explainDialFailure(cause: unknown, deadline: DialDeadline): PantalaError {
   if (isPantalaError(cause, 'PARENT_UNREACHABLE')) return cause
-  if (late) return new PantalaError('PARENT_SILENT', { detail: 'dial timed out', cause })
+  if (deadline.isLate) return new PantalaError('PARENT_SILENT', { detail: 'dial timed out', cause })
   const name = cause instanceof Error ? cause.name : ''
   if (name === 'UnsupportedProtocolError')
     return new PantalaError('PARENT_PROTOCOL', { detail: 'the host does not serve pieces', cause })

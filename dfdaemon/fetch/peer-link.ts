@@ -11,6 +11,7 @@ import type { LinkListener, ParentLink } from './piece-fetcher.ts'
 export interface LinkStream {
   readonly host: HostId
   request(link: PeerLink, piece: number, into: Uint8Array, signal: AbortSignal): Promise<void>
+  withdraw(link: PeerLink, piece: number): void
   sendAlone(link: PeerLink, addresses: readonly string[]): void
   unsubscribe(link: PeerLink): void
   /** See ParentLink. */
@@ -26,6 +27,7 @@ export class PeerLink implements ParentLink {
   /** Settles when the parent answered the subscription. */
   readonly opened: Promise<void>
   pending = 0
+  stalled = false
   readonly #stream: LinkStream
   readonly #listener: LinkListener
   readonly #open = Promise.withResolvers<void>()
@@ -68,6 +70,10 @@ export class PeerLink implements ParentLink {
     return this.#stream.request(this, piece, into, signal)
   }
 
+  withdraw(piece: number): void {
+    if (!this.over) this.#stream.withdraw(this, piece)
+  }
+
   begun(piece: number): boolean {
     return this.#begun.has(piece)
   }
@@ -90,10 +96,21 @@ export class PeerLink implements ParentLink {
 
   // ---- from the stream ----
 
+  /** The parent fell silent, or sends again. */
+  noteStalled(stalled: boolean): void {
+    this.stalled = stalled
+    if (this.#state === 'live') this.#listener.onStall?.(stalled)
+  }
+
   /** Bytes of a piece come, or no more of them do. */
   noteBegun(piece: number, begun: boolean): void {
     if (begun) this.#begun.add(piece)
     else this.#begun.delete(piece)
+  }
+
+  /** The parent would serve a request at once; true if it was given one. */
+  takeIdle(): boolean {
+    return this.#state === 'live' && (this.#listener.onIdle?.() ?? false)
   }
 
   /** The parent holds these. @throws PantalaError MESSAGE_INVALID on a piece that does not exist */

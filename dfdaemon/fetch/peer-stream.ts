@@ -8,6 +8,7 @@ import { type Geometry, pieceCount } from '../../shared/piece.ts'
 import { decodeHashes, decodeOthers, encodeAlone } from '../../shared/protocol/alone-frames.ts'
 import type { HostId } from '../../shared/protocol/messages.ts'
 import {
+  CANCEL,
   decodeNumbers,
   encodeFrame,
   encodeRequest,
@@ -35,14 +36,17 @@ interface Fetch {
   /** Undefined once the caller has its buffer back; the answer is still awaited, so that ids and counts stay right. */
   into: Uint8Array | undefined
   received: number
+  withdrawn: boolean
   settle(error?: unknown): void
 }
 
 export interface PeerStreamInit {
   readonly host: HostId
   readonly ticket: Uint8Array
-  /** With something awaited, a parent that sends no byte for this long is silent, in ms. */
+  /** With something awaited, a parent that sends no byte for this long has stalled, in ms: it is asked for nothing more until it sends again. */
   readonly silentMs: number
+  /** One that sends none for this long is given up, in ms: on a crowded line packets may be lost for seconds. */
+  readonly lostMs: number
   /** Called once, when the stream is of no more use. */
   onEnd(stream: PeerStream, error: PantalaError): void
   /** The last link went. */
@@ -63,6 +67,7 @@ export class PeerStream implements LinkStream, FrameSink {
   #nextId = 1
   #byteAt = 0
   #silence: Timer | undefined
+  #stalled = false
   #heldUpTimes = 0
   #over: PantalaError | undefined
 
@@ -90,6 +95,11 @@ export class PeerStream implements LinkStream, FrameSink {
 
   get over(): boolean {
     return this.#over !== undefined
+  }
+
+  /** True from when it fell silent until it sends again. */
+  get stalled(): boolean {
+    return this.#stalled
   }
 
   get linkCount(): number {
@@ -132,6 +142,7 @@ export class PeerStream implements LinkStream, FrameSink {
       length: into.byteLength,
       into,
       received: 0,
+      withdrawn: false,
       settle: error => {
         if (fetch.into === undefined) return
         fetch.into = undefined
@@ -153,6 +164,14 @@ export class PeerStream implements LinkStream, FrameSink {
     this.#sender.sendBytes(encodeRequest(link.slot, id, piece))
     this.#watchSilence()
     return promise
+  }
+
+  withdraw(link: PeerLink, piece: number): void {
+    for (const [id, fetch] of this.#fetches) {
+      if (fetch.link !== link || fetch.piece !== piece || fetch.into === undefined) continue
+      fetch.withdrawn = true
+      this.#sender.sendBytes(encodeFrame(FRAME.cancel, CANCEL.unlessBegun, 0, id))
+    }
   }
 
   sendAlone(link: PeerLink, addresses: readonly string[]): void {
@@ -194,6 +213,7 @@ export class PeerStream implements LinkStream, FrameSink {
     else if (type === FRAME.refuse) this.#onRefuse(code, id)
     else if (type === FRAME.gone) this.#onGone(code, slot)
     else if (type === FRAME.hashes) this.#onHashes(slot, body)
+    else if (type === FRAME.idle) this.#onIdle()
     else if (type === FRAME.others) this.#links.get(slot)?.takeOthers(decodeOthers(body))
   }
 
@@ -214,6 +234,16 @@ export class PeerStream implements LinkStream, FrameSink {
     link.addHave(pieces)
   }
 
+  /** The parent would serve a request at once: the tasks are told in turn, until one has something to ask. */
+  #onIdle(): void {
+    for (const link of [...this.#links.values()]) {
+      if (!link.takeIdle()) continue
+      this.#links.delete(link.slot)
+      this.#links.set(link.slot, link)
+      return
+    }
+  }
+
   #onHashes(slot: number, body: Uint8Array): void {
     const told = decodeHashes(body)
     if (told === undefined) throw new PantalaError('MESSAGE_INVALID', { detail: 'hashes' })
@@ -230,7 +260,10 @@ export class PeerStream implements LinkStream, FrameSink {
     if (fetch === undefined)
       throw new PantalaError('MESSAGE_INVALID', { detail: `refused request ${id}, which was not made` })
     this.#fetches.delete(id)
-    fetch.settle(new PantalaError('PARENT_REFUSED', { detail: describeRefusal(code) }))
+    const isWithdrawn = fetch.withdrawn && code === REFUSAL.cancelled
+    fetch.settle(
+      new PantalaError(isWithdrawn ? 'DEADLINE_PASSED' : 'PARENT_REFUSED', { detail: describeRefusal(code) }),
+    )
   }
 
   #onGone(code: number, slot: number): void {
@@ -258,6 +291,7 @@ export class PeerStream implements LinkStream, FrameSink {
     if (this.over) return
     this.#byteAt = this.#clock.monotonic()
     this.#heldUpTimes = 0
+    if (this.#stalled) this.#setStalled(false)
     try {
       this.#parser.push(buffer, start, end)
     } catch (cause) {
@@ -280,19 +314,34 @@ export class PeerStream implements LinkStream, FrameSink {
     const dueAt = this.#clock.monotonic() + delayMs
     this.#silence = this.#clock.after(delayMs, () => {
       this.#silence = undefined
-      if (this.over || (this.#fetches.size === 0 && this.#opening.size === 0)) return
+      if (this.over || (!this.#stalled && this.#fetches.size === 0 && this.#opening.size === 0)) return
       const now = this.#clock.monotonic()
       if (now - dueAt > HELD_UP_MS && this.#heldUpTimes < HELD_UP_TIMES_MAX) {
         this.#heldUpTimes++
         this.#byteAt = now
       }
-      const leftMs = this.#init.silentMs - (now - this.#byteAt)
-      if (leftMs > 0) this.#armSilence(leftMs)
-      else
-        this.#abort(
-          new PantalaError('PARENT_SILENT', { detail: `no byte for ${Math.round(this.#init.silentMs)} ms` }),
-        )
+      const { silentMs, lostMs } = this.#init
+      const quietMs = now - this.#byteAt
+      if (quietMs >= lostMs) {
+        this.#abort(noByteFor(lostMs))
+        return
+      }
+      if (quietMs >= silentMs && !this.#stalled) this.#setStalled(true)
+      if (!this.over) this.#armSilence((this.#stalled ? lostMs : silentMs) - quietMs)
     })
+  }
+
+  /** Who has not even answered the subscription is of no use to those that wait for it. */
+  #setStalled(stalled: boolean): void {
+    this.#stalled = stalled
+    if (stalled) {
+      const error = noByteFor(this.#init.silentMs)
+      for (const link of [...this.#opening]) {
+        this.#dropLink(link, error)
+        link.end(error)
+      }
+    }
+    for (const link of this.#links.values()) link.noteStalled(stalled)
   }
 
   #abort(error: PantalaError): void {
@@ -313,6 +362,10 @@ export class PeerStream implements LinkStream, FrameSink {
     for (const link of links) link.end(error)
     this.#init.onEnd(this, error)
   }
+}
+
+function noByteFor(ms: number): PantalaError {
+  return new PantalaError('PARENT_SILENT', { detail: `no byte for ${Math.round(ms)} ms` })
 }
 
 function describeRefusal(code: number): string {

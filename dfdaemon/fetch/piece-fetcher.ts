@@ -12,6 +12,10 @@ export interface LinkListener {
   onHashes?(pieces: readonly number[], hashes: Uint8Array): void
   /** Hosts that seek the task as well: only after `alone`. */
   onOthers?(others: readonly Candidate[]): void
+  /** The parent fell silent, so that nothing more is asked of it, or sends again; what it was asked for may still come. */
+  onStall?(stalled: boolean): void
+  /** The parent would serve a request at once. Returns true if one was made. */
+  onIdle?(): boolean
   /** The link is over; running fetches have been rejected with the same error. Called once. */
   onClose(error: Error): void
 }
@@ -29,8 +33,12 @@ export interface ParentLink {
    * @throws PantalaError PARENT_SILENT | PARENT_UNREACHABLE | PARENT_GONE | PARENT_REFUSED | PARENT_PROTOCOL, or the signal's reason
    */
   fetch(piece: number, into: Uint8Array, signal: AbortSignal): Promise<void>
+  /** Takes a request back unless the parent has begun to send the piece: its fetch then fails with DEADLINE_PASSED, else it goes on. */
+  withdraw?(piece: number): void
   /** True if bytes of a piece that was asked for have come; a parent that cannot tell is taken to have begun. */
   begun?(piece: number): boolean
+  /** True while the parent is silent though something was asked of it. */
+  readonly stalled?: boolean
   /** How long the parent has sent no byte at all though something was asked of it, in ms; one that cannot tell is taken to send. */
   silentForMs?(): number
   /**

@@ -83,7 +83,7 @@ export class LoneHelp {
   get isHopeful(): boolean {
     const have = this.#init.have()
     if (have === undefined) return false
-    const { links } = this.#parents
+    const links = this.#parents.live
     for (let piece = 0; piece < have.length; piece++)
       if (!have.has(piece) && this.#init.isKnown(piece) && links.some(link => link.have.has(piece)))
         return true
@@ -143,7 +143,7 @@ export class LoneHelp {
     const { readers } = this.#init
     if (!this.isOn || this.#gathering !== undefined || have === undefined || this.#runs.busy) return
     if (readers.isPartial) return
-    const { links } = this.#parents
+    const links = this.#parents.live
     // The hash of what a parent holds may be on its way; after a stall it is not waited for.
     const isOffered = (piece: number) =>
       this.#stalls < STALLS_PER_RANK &&
@@ -164,7 +164,7 @@ export class LoneHelp {
   /** Takes from the source what readers of ranges need and no parent can give: nobody else may ever fetch that. */
   helpReaders(): void {
     if (!this.isOn || this.#gathering !== undefined || this.#init.have() === undefined) return
-    const { links } = this.#parents
+    const links = this.#parents.live
     const isComing = (piece: number): boolean => {
       if (this.#runs.covers(piece) || this.#init.isRequested(piece)) return true
       // The hash may be on its way; a word that nobody confirms is of no use to a reader of a part.

@@ -23,6 +23,10 @@ export interface ParentSetListener {
   onOthers(others: readonly Candidate[]): void
   /** A link came up, or offers more. */
   onOffer(): void
+  /** A parent would serve a request at once; true if it was given one. */
+  onIdle(link: ParentLink): boolean
+  /** A parent fell silent; it is kept, and may go on. */
+  onStall(link: ParentLink): void
   /** A parent was given up; `fault` says why. */
   onFault(host: HostId, fault: ParentFault['fault'], error: Error): void
 }
@@ -61,9 +65,14 @@ export class ParentSet {
     return [...this.#links.values()]
   }
 
-  /** True while a link is up or being made. */
+  /** Links that are up and have not stalled. */
+  get live(): readonly ParentLink[] {
+    return this.links.filter(link => link.stalled !== true)
+  }
+
+  /** True while a link is being made, or one is up that has not stalled. */
   get hopeful(): boolean {
-    return this.#links.size > 0 || this.#connecting.size > 0
+    return this.#connecting.size > 0 || this.live.length > 0
   }
 
   get isConnecting(): boolean {
@@ -148,6 +157,15 @@ export class ParentSet {
           },
           onOthers: others => {
             if (up) this.#listener.onOthers(others)
+          },
+          onStall: stalled => {
+            if (!up || link === undefined || this.#links.get(host) !== link) return
+            if (stalled) this.#listener.onStall(link)
+            else this.#listener.onOffer()
+          },
+          onIdle: () => {
+            const isOurs = up && link !== undefined && this.#links.get(host) === link
+            return isOurs && this.#listener.onIdle(link!)
           },
           onClose: error => {
             up = false

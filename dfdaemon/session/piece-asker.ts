@@ -12,13 +12,19 @@ import { LinkWindow } from './link-window.ts'
 import type { ParentSet } from './parent-set.ts'
 import type { PieceHashes } from './piece-hashes.ts'
 import { type Pick, pickPieces } from './piece-picker.ts'
-import { type PieceRequest, PieceRequests } from './piece-requests.ts'
+import { isSilent, type PieceRequest, PieceRequests } from './piece-requests.ts'
 
 /** Bytes asked of one parent and not yet received, at most; at least two pieces, so that one is under way while one lands. */
 const LINK_WINDOW_BYTES = 12 * 1024 * 1024
 
 /** Pieces asked of one parent that nobody waits for yet, while readers of ranges may ask for others. */
 const GENTLE_PIECES_MAX = 2
+
+/** A request that is younger may be about to be served where it is, in ms. */
+const MOVED_AFTER_MS = 100
+
+/** Pieces that only a seed offers, and so dealt to this host, that are asked of it beyond its window: what others have as well must not hold them up. */
+const SOLE_PIECES = 4
 
 export interface AskerInit {
   readonly geometry: Geometry
@@ -93,15 +99,50 @@ export class PieceAsker {
     const overdue = this.#requests.overdue(this.#clock.monotonic())
     if (overdue.length === 0) return
     for (const link of this.#parents.links) {
-      if (link.pending > 0) continue
+      if (link.pending > 0 || link.stalled === true) continue
       const at = overdue.findIndex(({ host, piece }) => host !== link.host && link.have.has(piece))
-      const loan = at < 0 ? undefined : this.#lend()
-      if (loan === undefined) continue
+      if (at < 0) continue
       const [request] = overdue.splice(at, 1)
+      // One that is silent does not say whether it has begun.
+      if (!request!.begun() && !isSilent(request!) && this.#move(request!, link)) continue
+      const loan = this.#lend()
+      if (loan === undefined) continue
       if (!request!.begun())
         request!.abort.abort(new PantalaError('DEADLINE_PASSED', { detail: 'asked of another' }))
       this.#request(link, request!.piece, loan)
     }
+  }
+
+  /**
+   * A parent has nothing to do: the piece that has waited longest in another's line is asked of it instead. True if there is one. So no uplink is
+   * idle while others have lines, which a choice made when the piece was asked for cannot ensure.
+   */
+  askInstead(link: ParentLink): boolean {
+    if (link.pending > 0 || link.stalled === true || this.#init.signal.aborted) return false
+    const before = this.#clock.monotonic() - MOVED_AFTER_MS
+    const request = this.#requests.findUnbegun(
+      before,
+      ({ host, piece }) => host !== link.host && link.have.has(piece),
+    )
+    return request !== undefined && this.#move(request, link)
+  }
+
+  /** Asked of another once its parent gives it back; if that has begun, it goes on. False if the parent can't give back. */
+  #move(request: PieceRequest, to: ParentLink): boolean {
+    const from = this.#parents.links.find(({ host }) => host === request.host)
+    if (from?.withdraw === undefined) return false
+    request.movesTo = to.host
+    from.withdraw(request.piece)
+    return true
+  }
+
+  /** A parent fell silent: what it has not begun is asked of others, what it has begun of others too. */
+  leaveStalled(link: ParentLink): void {
+    this.#requests.abortUnbegun(
+      link.host,
+      new PantalaError('DEADLINE_PASSED', { detail: 'asked of another' }),
+    )
+    this.askSoon()
   }
 
   stop(reason: Error): void {
@@ -136,8 +177,9 @@ export class PieceAsker {
       pieces: have.length,
       offers: links.map(link => ({
         have: link.have,
-        room: this.#windowOf(link).pieces - link.pending,
+        room: link.stalled === true ? 0 : this.#windowOf(link).pieces - link.pending,
         spare: isGentle ? Math.max(0, this.#windowOf(link).pieces - GENTLE_PIECES_MAX) : 0,
+        soleRoom: this.#soleRoom(link),
         isSeed: this.#parents.isSeed(link.host),
         isSlow: this.#windowOf(link).tookMs > slowMs,
       })),
@@ -168,6 +210,11 @@ export class PieceAsker {
       // The session ended meanwhile.
       this.#inLine = false
     }
+  }
+
+  #soleRoom(link: ParentLink): number {
+    if (!this.#parents.isSeed(link.host) || link.stalled === true) return 0
+    return Math.max(0, this.#windowOf(link).pieces + SOLE_PIECES - link.pending)
   }
 
   #windowOf(link: ParentLink): LinkWindow {
@@ -205,17 +252,28 @@ export class PieceAsker {
     // What is usual for one that is slow is no reason to wait for it that long.
     const usualMs = Math.min(this.#windowOf(link).tookMs || this.#usualMs(), this.#slowMs())
     const begun = () => link.begun?.(piece) ?? true
+    const stalled = () => link.stalled === true
     const silentForMs = () => link.silentForMs?.() ?? 0
     const request = this.#requests.add(piece, link.host, this.#clock.monotonic(), {
       usualMs,
       begun,
+      stalled,
       silentForMs,
     })
     const bytes = loan.buffer.subarray(0, pieceLength(this.#init.geometry, piece))
     void this.#fetch(link, request, bytes).finally(() => {
-      loan.giveBack()
+      const next = request.movesTo === undefined ? undefined : this.#nextFor(request)
+      if (next !== undefined) this.#request(next, piece, loan)
+      else loan.giveBack()
       this.askSoon()
     })
+  }
+
+  /** The parent that a request which was given back moves to; undefined if it landed, or is asked for already. */
+  #nextFor({ piece, movesTo, arrived }: PieceRequest): ParentLink | undefined {
+    const isWanted = !arrived && !this.#requests.has(piece) && this.#init.have()?.has(piece) === false
+    if (!isWanted || this.#init.signal.aborted || this.#init.isElsewhere(piece)) return undefined
+    return this.#parents.live.find(({ host, have }) => host === movesTo && have.has(piece))
   }
 
   async #fetch(link: ParentLink, request: PieceRequest, bytes: Buffer): Promise<void> {
@@ -241,6 +299,7 @@ export class PieceAsker {
       await this.#init.land(piece, bytes, hash, link.host)
     } catch (error) {
       if (request.abort.signal.aborted || this.#init.signal.aborted) return
+      if (request.movesTo !== undefined && isPantalaError(error, 'DEADLINE_PASSED')) return
       if (isPantalaError(error) && error.entry.blame === 'self') this.#init.onBroken(error)
       else this.#parents.giveUp(link.host, toPantalaError(error, 'PARENT_GONE'))
     } finally {

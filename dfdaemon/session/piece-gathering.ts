@@ -69,6 +69,12 @@ export class PieceGathering {
           onOffer: () => this.#asker.askSoon(),
           onHashes: (host, pieces, told) => void this.#hear(host, pieces, told),
           onOthers: others => this.#lone.meet(others),
+          onIdle: link => this.#asker.askInstead(link),
+          onStall: link => {
+            scheduler.parentFault({ digest, host: link.host, fault: 'stalled' })
+            this.#asker.leaveStalled(link)
+            this.#lone.help()
+          },
           onFault: (host, fault) => {
             scheduler.parentFault({ digest, host, fault })
             this.#asker.askSoon()

@@ -5,6 +5,8 @@ import type { Bitfield } from '../../shared/bitfield.ts'
 export interface Offer {
   readonly have: Bitfield
   readonly room: number
+  /** Requests that it may be given for pieces that no other parent offers, those of `room` included. */
+  readonly soleRoom?: number
   /** Of that room, what picks that nobody waits for leave free, so that what a reader asks for next finds it. */
   readonly spare?: number
   /** Far slower than the others: it is asked for what nobody else with room has. */
@@ -44,15 +46,16 @@ export function pickPieces(question: PickQuestion): Pick[] {
     picksMax,
     rooms.reduce((sum, room) => sum + room, 0),
   )
-  if (roomLeft <= 0) return []
+  const soleRooms = offers.map(({ soleRoom = 0 }, offer) => Math.max(0, soleRoom - rooms[offer]!))
+  if (picksMax <= 0 || (roomLeft <= 0 && soleRooms.every(room => room === 0))) return []
 
   const picks: Pick[] = []
   const taken = new Set<number>()
-  const give = (piece: number): void => {
-    const offer = roomiestHolder(question, rooms, piece)
+  const give = (piece: number, from = rooms): void => {
+    const offer = roomiestHolder(question, from, piece)
     if (offer === undefined) return
-    rooms[offer]!--
-    roomLeft--
+    from[offer]!--
+    if (from === rooms) roomLeft--
     taken.add(piece)
     picks.push({ piece, offer })
   }
@@ -61,7 +64,7 @@ export function pickPieces(question: PickQuestion): Pick[] {
     if (roomLeft > 0 && !taken.has(piece) && question.wanted(piece)) give(piece)
   }
   for (const [offer, { spare = 0 }] of offers.entries()) rooms[offer] = Math.max(0, rooms[offer]! - spare)
-  if (roomLeft <= 0) return picks
+  if (roomLeft <= 0 && soleRooms.every(room => room === 0)) return picks
 
   const ranked: Array<{ piece: number; holders: number; tie: number }> = []
   for (let piece = 0; piece < question.pieces; piece++) {
@@ -74,6 +77,10 @@ export function pickPieces(question: PickQuestion): Pick[] {
   for (const { piece } of ranked) {
     if (roomLeft <= 0) break
     give(piece)
+  }
+  for (const { piece, holders } of ranked) {
+    if (holders > 1 || picks.length >= picksMax) break
+    if (!taken.has(piece)) give(piece, soleRooms)
   }
   return picks
 }

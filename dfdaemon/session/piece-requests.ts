@@ -22,10 +22,19 @@ export interface PieceRequest {
   readonly usualMs: number
   /** True once bytes of the piece came. */
   begun(): boolean
+  /** True while its parent is silent: nobody counts on it. */
+  stalled(): boolean
   /** How long its parent has sent nothing, in ms. */
   silentForMs(): number
   /** True once all of it came: it is checked and written. */
   arrived: boolean
+  /** The host that is asked next if this one gives the request back. */
+  movesTo: HostId | undefined
+}
+
+/** True if its parent has sent nothing at all for longer than one does that is merely busy. */
+export function isSilent(request: PieceRequest, outMs = Number.POSITIVE_INFINITY): boolean {
+  return Math.min(outMs, request.silentForMs()) >= (request.begun() ? STALLED_BEGUN_MS : STALLED_MS)
 }
 
 export class PieceRequests {
@@ -35,17 +44,26 @@ export class PieceRequests {
     return this.#byPiece.size
   }
 
+  /** True if it was asked of a parent that has not stalled since. */
   has(piece: number): boolean {
-    return this.#byPiece.has(piece)
+    return this.#byPiece.get(piece)?.some(request => request.arrived || !request.stalled()) === true
   }
 
   add(
     piece: number,
     host: HostId,
     nowMs: number,
-    how: Pick<PieceRequest, 'usualMs' | 'begun' | 'silentForMs'>,
+    how: Pick<PieceRequest, 'usualMs' | 'begun' | 'stalled' | 'silentForMs'>,
   ): PieceRequest {
-    const request = { piece, host, startedAtMs: nowMs, abort: new AbortController(), arrived: false, ...how }
+    const state = { arrived: false, movesTo: undefined }
+    const request: PieceRequest = {
+      ...state,
+      piece,
+      host,
+      startedAtMs: nowMs,
+      abort: new AbortController(),
+      ...how,
+    }
     const others = this.#byPiece.get(piece)
     if (others === undefined) this.#byPiece.set(piece, [request])
     else others.push(request)
@@ -58,9 +76,27 @@ export class PieceRequests {
     else this.#byPiece.set(request.piece, left)
   }
 
+  /** The request out longest, made before `beforeMs`, that was made once, has not begun and fits. */
+  findUnbegun(beforeMs: number, fits: (request: PieceRequest) => boolean): PieceRequest | undefined {
+    let oldest: PieceRequest | undefined
+    for (const [only, second] of this.#byPiece.values()) {
+      if (second !== undefined || only!.startedAtMs > beforeMs || only!.arrived || only!.begun()) continue
+      if (oldest !== undefined && only!.startedAtMs >= oldest.startedAtMs) continue
+      if (only!.movesTo === undefined && !only!.abort.signal.aborted && fits(only!)) oldest = only
+    }
+    return oldest
+  }
+
   /** Ends every request for a piece that has landed. */
   abortOthers(piece: number, landed: PieceRequest | undefined, reason: Error): void {
     for (const request of this.#byPiece.get(piece) ?? []) if (request !== landed) request.abort.abort(reason)
+  }
+
+  /** Ends what this host was asked for and has not begun. */
+  abortUnbegun(host: HostId, reason: Error): void {
+    for (const requests of this.#byPiece.values())
+      for (const request of requests)
+        if (request.host === host && !request.arrived && !request.begun()) request.abort.abort(reason)
   }
 
   abortAll(reason: Error): void {
@@ -76,8 +112,8 @@ export class PieceRequests {
       if (second !== undefined || only!.arrived || outMs < STALLED_MS) continue
       const isBegun = only!.begun()
       const afterMs = Math.max(SECOND_ASK_MS, only!.usualMs * SECOND_ASK_TIMES) * (isBegun ? BEGUN_TIMES : 1)
-      const isStalled = Math.min(outMs, only!.silentForMs()) >= (isBegun ? STALLED_BEGUN_MS : STALLED_MS)
-      if (!isStalled && outMs < afterMs) continue
+      const silent = isSilent(only!, outMs)
+      if (!silent && (outMs < afterMs || only!.movesTo !== undefined)) continue
       if (isBegun) begun.push(only!)
       else unbegun.push(only!)
     }

@@ -6,6 +6,7 @@ import { pieceCount } from '../../shared/piece.ts'
 import { decodeAlone, encodeHashes, encodeOthers } from '../../shared/protocol/alone-frames.ts'
 import type { HostId } from '../../shared/protocol/messages.ts'
 import {
+  CANCEL,
   decodeSubscribe,
   encodeFrame,
   encodeHaveMore,
@@ -21,6 +22,7 @@ import {
 } from '../../shared/protocol/piece-frames.ts'
 import { type FrameSink, PieceParser } from '../../shared/protocol/piece-parser.ts'
 import { type ByteSender, byteSender, takeBytes } from '../../shared/transport/byte-stream.ts'
+import { ChildProgress } from './child-progress.ts'
 import { CHUNKS_AHEAD, PieceSend, type SendOutcome } from './piece-send.ts'
 import type { ReadBuffers } from './read-buffers.ts'
 import type { HandleLease, Subscriber, TaskOffer } from './task-offer.ts'
@@ -28,9 +30,6 @@ import type { SlotTaker, UploadSlots } from './upload-slots.ts'
 
 /** Answers queued for a child that does not read them, in bytes; beyond, it is cut. */
 const ANSWER_BYTES_MAX = 1024 * 1024
-
-/** A child that takes nothing of what it is sent for so long stands still, in ms. */
-const STANDSTILL_MS = 700
 
 /** What a child's link asks of its server. */
 export interface ChildHost {
@@ -41,6 +40,9 @@ export interface ChildHost {
   /** False while stopping or if too many requests wait in all. */
   refusesRequest(): Refusal | undefined
   onQueued(change: number): void
+  onRequest(child: ChildLink): void
+  /** It subscribed, or what it asked for was sent or given up. */
+  onIdle(child: ChildLink): void
   onUploaded(bytes: number): void
   onClosed(child: ChildLink): void
 }
@@ -80,8 +82,7 @@ export class ChildLink implements SlotTaker, FrameSink {
   #lease: HandleLease | undefined
   #admitted = false
   #closed = false
-  /** When a byte last left for the child or it last had nothing to wait for, in ms of the monotonic clock. */
-  #progressAt: number
+  readonly #progress: ChildProgress
 
   constructor(components: ChildLinkComponents, remote: HostId) {
     this.remote = remote
@@ -90,7 +91,7 @@ export class ChildLink implements SlotTaker, FrameSink {
     this.#slots = components.slots
     this.#buffers = components.buffers
     this.#clock = components.clock
-    this.#progressAt = components.clock.monotonic()
+    this.#progress = new ChildProgress(components)
     this.#sender = byteSender(components.stream)
     components.stream.addEventListener('close', () => this.#onClosed())
     // A child that says no more is done with us: nothing on this stream makes sense in one direction only.
@@ -99,6 +100,16 @@ export class ChildLink implements SlotTaker, FrameSink {
     takeBytes(components.stream, (buffer, start, end) => {
       if (!this.#closed) parser.push(buffer, start, end)
     })
+  }
+
+  /** True while it is subscribed to something and waits for nothing. */
+  get isCallable(): boolean {
+    return this.#admitted && !this.sending && this.#queue.length === 0 && this.#subscriptions.size > 0
+  }
+
+  /** Tells the child that it would be served at once. */
+  call(): void {
+    this.#answer(encodeFrame(FRAME.idle, 0, 0, 0))
   }
 
   get admitted(): boolean {
@@ -133,12 +144,11 @@ export class ChildLink implements SlotTaker, FrameSink {
    * because of others, and cuts it if it took nothing for `stallMs` of what it was sent.
    */
   checkProgress(limits: { waitingMs: number; queueWaitMs: number; stallMs: number }): void {
-    const now = this.#clock.monotonic()
     if (this.#serving === undefined && this.#queue.length === 0) {
-      this.#progressAt = now
+      this.#progress.noteIdle()
       return
     }
-    const quietMs = now - this.#progressAt
+    const { quietMs } = this.#progress
     if (this.#send?.blocked === true) {
       if (quietMs > limits.stallMs)
         this.abort(new PantalaError('DEADLINE_PASSED', { detail: `${this.remote} took nothing` }))
@@ -161,7 +171,7 @@ export class ChildLink implements SlotTaker, FrameSink {
     else if (type === FRAME.subscribe) this.#onSubscribe(slot, body)
     else if (type === FRAME.unsubscribe) this.#onUnsubscribe(slot)
     else if (type === FRAME.request) this.#onRequest(slot, id, body)
-    else if (type === FRAME.cancel) this.#onCancel(id)
+    else if (type === FRAME.cancel) this.#onCancel(id, code === CANCEL.unlessBegun)
     else if (type === FRAME.alone) this.#onAlone(slot, body)
     else throw new PantalaError('MESSAGE_INVALID', { detail: 'a second hello' })
   }
@@ -210,13 +220,14 @@ export class ChildLink implements SlotTaker, FrameSink {
     }
     this.#subscriptions.set(slot, subscription)
     offer.subscribe(subscription)
+    this.#host.onIdle(this)
   }
 
   /** True while requests of the subscription wait for their turn or are served, and the child takes what it is sent. */
   #isTaking(subscription: Subscription): boolean {
-    const isStill = this.#send?.blocked === true && this.#clock.monotonic() - this.#progressAt > STANDSTILL_MS
     const isOwn = (request: PieceRequest | undefined) => request?.subscription === subscription
-    return !isStill && (isOwn(this.#serving) || this.#queue.some(isOwn))
+    if (this.#send?.blocked === true && this.#progress.isStill) return false
+    return this.#progress.wasGivenLately || isOwn(this.#serving) || this.#queue.some(isOwn)
   }
 
   #onUnsubscribe(slot: number): void {
@@ -241,6 +252,7 @@ export class ChildLink implements SlotTaker, FrameSink {
   }
 
   #onRequest(slot: number, id: number, body: Uint8Array): void {
+    this.#host.onRequest(this)
     const subscription = this.#subscriptions.get(slot)
     const piece = body.byteLength === 4 ? readUint32(body, 0) : -1
     if (piece < 0 || (subscription !== undefined && piece >= pieceCount(subscription.offer.geometry)))
@@ -256,20 +268,20 @@ export class ChildLink implements SlotTaker, FrameSink {
       this.#refuse(id, why)
       return
     }
-    if (!this.sending && this.#queue.length === 0) this.#progressAt = this.#clock.monotonic()
+    if (!this.sending && this.#queue.length === 0) this.#progress.noteIdle()
     this.#queue.push({ id, piece, subscription: subscription!, queuedAt: this.#clock.monotonic() })
     this.#host.onQueued(1)
     if (!this.sending) this.#slots.want(this)
   }
 
-  #onCancel(id: number): void {
+  #onCancel(id: number, unlessBegun: boolean): void {
     const serving = this.#serving
     if (serving?.id !== id) {
       this.#refuseWhere(request => request.id === id, REFUSAL.cancelled)
       return
     }
     // Each request has one answer: with its last bytes on their way it has had it.
-    if (this.#send?.given === true) return
+    if (unlessBegun || this.#send?.given === true) return
     this.#send?.stop()
     this.#refuse(id, REFUSAL.cancelled)
     this.#endTurn()
@@ -319,7 +331,7 @@ export class ChildLink implements SlotTaker, FrameSink {
         id: request.id,
         piece: request.piece,
         onProgress: bytes => {
-          this.#progressAt = this.#clock.monotonic()
+          this.#progress.noteGiven()
           this.#host.onUploaded(bytes)
         },
         onDone: outcome => this.#onSendDone(request, outcome),
@@ -339,7 +351,9 @@ export class ChildLink implements SlotTaker, FrameSink {
     this.#send = undefined
     this.#serving = undefined
     this.#slots.release(this)
-    if (this.#queue.length > 0 && !this.#closed) this.#slots.want(this)
+    if (this.#closed) return
+    if (this.#queue.length > 0) this.#slots.want(this)
+    this.#host.onIdle(this)
   }
 
   #refuse(id: number, why: Refusal): void {

@@ -8,6 +8,7 @@ import type { HostId } from '../../shared/protocol/messages.ts'
 import { PIECE_PROTOCOL, REFUSAL, type Refusal, type Subscribe } from '../../shared/protocol/piece-frames.ts'
 import type { BlobStore } from '../store/blob-store.ts'
 import { type ChildHost, ChildLink } from './child-link.ts'
+import { IdleCalls } from './idle-calls.ts'
 import { CHUNK_HEAD_BYTES, CHUNKS_AHEAD } from './piece-send.ts'
 import { ReadBuffers } from './read-buffers.ts'
 import { FirstCopies } from './seed-dealing.ts'
@@ -78,6 +79,7 @@ export class PieceServer {
   readonly #offers = new Map<string, TaskOffer>()
   readonly #seekers: SeekerDesk
   readonly #host: ChildHost
+  readonly #calls: IdleCalls
   #subscriptions = 0
   #queued = 0
   #uploadBytes = 0
@@ -92,12 +94,13 @@ export class PieceServer {
       mayTell: digest => components.store.stat(digest)?.complete === true,
       onSeeker() {},
     }
-    this.#slots = new UploadSlots(components, init)
     this.#copies = new FirstCopies(components)
+    this.#slots = new UploadSlots(components, { slots: init.slots, isReserved: () => this.#copies.isBusy(0) })
     this.#buffers = new ReadBuffers(components, {
       bufferBytes: this.#init.chunkBytes + CHUNK_HEAD_BYTES,
       bufferCountMax: init.slots * CHUNKS_AHEAD,
     })
+    this.#calls = new IdleCalls({ clock: components.clock, slots: this.#slots, children: this.#children })
     this.#host = {
       admits: components.admits,
       openOffer: task => this.#openOffer(task),
@@ -111,8 +114,11 @@ export class PieceServer {
         this.#uploadBytes += bytes
         components.onUploaded?.(bytes)
       },
+      onRequest: child => this.#calls.forget(child),
+      onIdle: () => this.#calls.wake(),
       onClosed: child => {
         this.#children.delete(child)
+        this.#calls.forget(child)
         this.#noteIdle()
       },
     }
@@ -185,6 +191,7 @@ export class PieceServer {
     }
     for (const offer of this.#offers.values()) offer.close()
     this.#offers.clear()
+    this.#calls.stop()
     this.#check?.cancel()
   }
 

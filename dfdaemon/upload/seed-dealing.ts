@@ -1,7 +1,7 @@
 // How a seed gives out fresh pieces: each is dealt to one child, over all tasks no more at a time than the uplink can begin soon, and offered to
 // others only when first copies are out and the children have had time to trade.
 import type { Clock, Timer } from '../../shared/clock.ts'
-import { farSlowerMs } from '../../shared/far-slower.ts'
+import { ChildPaces } from './child-paces.ts'
 import type { Reveal } from './piece-reveal.ts'
 
 export interface DealingInit {
@@ -24,16 +24,14 @@ const DEALT_AGED_MS = 3000
 const DEALT_CHILD_MAX = 4
 
 /**
- * A child is slow if pieces take it far longer than the others, and longer than this, in ms. It is dealt one piece at a time, and what it was dealt is
- * offered to all others at once: it will not pass it on soon.
- */
-const SLOW_MS_MIN = 300
-
-/**
  * A child that was dealt a piece and for so long asks for none, or takes nothing of what it asked for, does not want it or cannot take it, in ms:
- * it came back with pieces from before, or is frozen. The piece is dealt to another.
+ * it came back with pieces from before, or is frozen. The piece is dealt to another. On a slow line words wait behind pieces: then it is some times
+ * what pieces take.
  */
 const IDLE_MS = 1200
+const IDLE_TIMES = 3
+/** As for `tradeMs`: it is so many times what pieces take, if that is longer. */
+const TRADE_TIMES = 2
 /** While pieces go out, one that was dealt to nobody waits for a child; this long after the last it is told to all, in ms. */
 const UNDEALT_MS = 4000
 
@@ -148,8 +146,8 @@ export class SeedDealing<Child> implements Reveal<Child> {
   readonly #undealt = new Set<number>()
   /** Pieces dealt and not sent, by child, oldest first. */
   readonly #dealt = new Map<Child, Set<Held<Child>>>()
-  /** How long pieces take a child from being dealt to being sent, of late, in ms. */
-  readonly #paces = new Map<Child, number>()
+  /** A slow child is dealt one piece at a time, and what it was dealt is offered to others soon: it will not pass it on soon. */
+  readonly #paces = new ChildPaces<Child>()
   #turn = 0
 
   constructor(
@@ -198,24 +196,24 @@ export class SeedDealing<Child> implements Reveal<Child> {
     const held = this.#held.get(piece)
     if (held !== undefined && !held.out) {
       const { first } = held
-      if (first !== undefined) this.#notePace(first, this.#clock.monotonic() - held.at)
+      if (first !== undefined) this.#paces.note(first, this.#clock.monotonic() - held.at)
       this.#setOut(piece, held)
-      if (first !== undefined && this.#isSlow(first)) this.#releaseToAll(piece, held)
-      else held.timer = this.#clock.after(this.#init.tradeMs, () => this.#afterTrade(piece))
+      if (first !== undefined && this.#isSlow(first)) this.#release(piece)
+      else held.timer = this.#clock.after(this.#tradeMs, () => this.#afterTrade(piece))
     }
     this.#copies.deal()
   }
 
   /** What it was dealt and did not get is dealt to another; what it has is told to the rest soon, whoever else has it by then. */
   onGone(child: Child): void {
-    this.#paces.delete(child)
+    this.#paces.forget(child)
     for (const [piece, held] of this.#held) {
       held.rest.delete(child)
       if (held.first !== child) continue
       if (held.out) {
         held.first = undefined
         held.timer.cancel()
-        held.timer = this.#clock.after(this.#init.tradeMs, () => this.#release(piece))
+        held.timer = this.#clock.after(this.#tradeMs, () => this.#release(piece))
       } else this.#takeBack(piece, held)
     }
     this.#copies.deal()
@@ -300,29 +298,20 @@ export class SeedDealing<Child> implements Reveal<Child> {
     if (dealt?.size === 0) this.#dealt.delete(held.first)
   }
 
-  #notePace(child: Child, tookMs: number): void {
-    const before = this.#paces.get(child) ?? tookMs
-    this.#paces.set(child, before + (tookMs - before) / 4)
-  }
-
-  /** By what it took, or by what it is taking already; where all take long, none is slow. */
   #isSlow(child: Child): boolean {
-    const all = new Set([...this.#paces.keys(), ...this.#dealt.keys()])
-    const farMs = farSlowerMs([...all].map(one => this.#takesMs(one)))
-    return this.#takesMs(child) > Math.max(SLOW_MS_MIN, farMs)
+    const [oldest] = this.#dealt.get(child) ?? []
+    return this.#paces.isSlow(child, oldest === undefined ? 0 : this.#clock.monotonic() - oldest.at)
   }
 
-  #takesMs(child: Child): number {
-    const [oldest] = this.#dealt.get(child) ?? []
-    const underWay = oldest === undefined ? 0 : this.#clock.monotonic() - oldest.at
-    return Math.max(this.#paces.get(child) ?? 0, underWay)
+  get #tradeMs(): number {
+    return Math.max(this.#init.tradeMs, TRADE_TIMES * this.#paces.usualMs)
   }
 
   // ---- time ----
 
   /** Looks after a piece that no child has yet. */
   #watch(piece: number): Timer {
-    return this.#clock.after(IDLE_MS, () => {
+    return this.#clock.after(Math.max(IDLE_MS, IDLE_TIMES * this.#paces.usualMs), () => {
       const held = this.#held.get(piece)
       if (held === undefined || held.out) return
       held.timer = this.#watch(piece)
@@ -331,10 +320,13 @@ export class SeedDealing<Child> implements Reveal<Child> {
           this.#release(piece)
       } else if (this.#isTaking(held.first)) {
         if (this.#isSlow(held.first)) {
-          this.#notePace(held.first, this.#clock.monotonic() - held.at)
-          this.#releaseToAll(piece, held)
+          this.#paces.note(held.first, this.#clock.monotonic() - held.at)
+          this.#release(piece)
         } else if (this.#clock.monotonic() - held.at >= this.#init.holdMsMax) this.#release(piece)
-      } else if ([...this.#dealt.keys(), ...held.rest].some(this.#isTaking)) {
+      } else if (
+        this.#copies.idleForMs < UNDEALT_MS ||
+        [...this.#dealt.keys(), ...held.rest].some(this.#isTaking)
+      ) {
         this.#takeBack(piece, held)
         this.#copies.deal()
       } else this.releaseAll()
@@ -345,7 +337,8 @@ export class SeedDealing<Child> implements Reveal<Child> {
   #afterTrade(piece: number): void {
     const held = this.#held.get(piece)
     if (held === undefined) return
-    const { tradeMs, holdMsMax } = this.#init
+    const { holdMsMax } = this.#init
+    const tradeMs = this.#tradeMs
     if (this.#copies.isBusy(tradeMs) && this.#clock.monotonic() - held.at < holdMsMax)
       held.timer = this.#clock.after(tradeMs, () => this.#afterTrade(piece))
     else this.#release(piece)
@@ -366,13 +359,8 @@ export class SeedDealing<Child> implements Reveal<Child> {
     const some = [...rest.slice(start), ...rest.slice(0, start)].slice(0, held.batch)
     for (const child of some) held.rest.delete(child)
     held.batch *= 2
-    held.timer = this.#clock.after(this.#init.tradeMs, () => this.#release(piece))
+    held.timer = this.#clock.after(this.#tradeMs, () => this.#release(piece))
     this.#tell(piece, some)
-  }
-
-  #releaseToAll(piece: number, held: Held<Child>): void {
-    held.batch = Number.POSITIVE_INFINITY
-    this.#release(piece)
   }
 
   /** It went out, or is offered to all from now on. */

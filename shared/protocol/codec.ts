@@ -152,7 +152,7 @@ const hostMessages: Table<HostMessage> = {
     type: word('parent-fault'),
     digest,
     host: hostId,
-    fault: word('corrupt', 'silent', 'gone', 'unreachable', 'refused', 'protocol'),
+    fault: word('corrupt', 'silent', 'stalled', 'gone', 'unreachable', 'refused', 'protocol'),
     piece: optional(piece),
   }),
   finish: record({ type: word('finish'), digest, outcome: word('done', 'failed', 'left') }),

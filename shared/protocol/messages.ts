@@ -96,12 +96,15 @@ export interface Report {
   readonly slotsBusy: number
 }
 
-/** A parent failed this child: `corrupt` counts against it everywhere, the others only here. Asks for other candidates. */
+/**
+ * A parent failed this child: `corrupt` counts against it everywhere, the others only here. Asks for other candidates. `stalled`: it fell silent
+ * and is kept; the supernode finds out whether it is still there.
+ */
 export interface ParentFault {
   readonly type: 'parent-fault'
   readonly digest: Digest
   readonly host: HostId
-  readonly fault: 'corrupt' | 'silent' | 'gone' | 'unreachable' | 'refused' | 'protocol'
+  readonly fault: 'corrupt' | 'silent' | 'stalled' | 'gone' | 'unreachable' | 'refused' | 'protocol'
   readonly piece?: number
 }
 

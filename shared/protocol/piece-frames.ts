@@ -33,7 +33,11 @@ export const FRAME = {
   waiting: 21,
   hashes: 22,
   others: 23,
+  idle: 24,
 } as const
+
+/** `code` of `cancel`: at once, or only if no byte of the piece was sent yet. */
+export const CANCEL = { now: 0, unlessBegun: 1 } as const
 
 export type FrameType = (typeof FRAME)[keyof typeof FRAME]
 
@@ -94,6 +98,7 @@ export const bodyBytesMax: Readonly<Record<number, number>> = {
   [FRAME.waiting]: 0,
   [FRAME.hashes]: HASHES_PIECES_MAX * (4 + PIECE_HASH_BYTES),
   [FRAME.others]: OTHERS_BYTES_MAX,
+  [FRAME.idle]: 0,
 }
 
 /** Writes a header at `at`. */

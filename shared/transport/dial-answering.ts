@@ -18,6 +18,8 @@ export interface DialInit {
   readonly signal: AbortSignal
   /** Also where there is a connection to that host. */
   readonly force?: boolean
+  /** The host took a connection, and shakes hands next. May be called several times. */
+  onReached?(): void
 }
 
 /**
@@ -42,7 +44,13 @@ export async function dialAnswering(
       const patience = isLast ? undefined : AbortSignal.timeout(attempt.patienceMs)
       const signal = patience === undefined ? init.signal : AbortSignal.any([init.signal, patience])
       try {
-        return await node.dial(multiaddr(attempt.address), { ...init, signal })
+        return await node.dial(multiaddr(attempt.address), {
+          force: init.force ?? false,
+          signal,
+          onProgress: event => {
+            if (event.type === 'upgrader:encrypt-outbound-connection') init.onReached?.()
+          },
+        })
       } catch (error) {
         init.signal.throwIfAborted()
         failure = error

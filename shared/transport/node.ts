@@ -64,14 +64,14 @@ export async function createNode<T extends ServiceMap = ServiceMap>(init: NodeIn
     ],
     connectionManager: {
       maxConnections: connectionsMax,
-      dialTimeout: init.dialTimeoutMs ?? 5_000,
-      addressDialTimeout: 3_000,
+      dialTimeout: init.dialTimeoutMs ?? 10_000,
+      addressDialTimeout: 10_000,
       maxParallelDials: 64,
       maxPeerAddrsToDial: 8,
       // Many hosts behind one address (NAT, or all on one machine) start at the same moment.
       inboundConnectionThreshold: 1_000,
       maxIncomingPendingConnections: 512,
-      inboundUpgradeTimeout: 5_000,
+      inboundUpgradeTimeout: 10_000,
       inboundStreamProtocolNegotiationTimeout: 5_000,
       outboundStreamProtocolNegotiationTimeout: 5_000,
       // Who needs a peer again dials it; nothing is redialled unasked.

@@ -110,6 +110,7 @@ export class ClusterState {
         return
       case 'parent-reached':
         this.unreachable.clear(event.parent)
+        this.#peer(event.child, event.digest)?.forgive(this.hosts.get(event.parent))
         return
       case 'granted':
         this.#grant(event)

@@ -1,7 +1,8 @@
 // Everything that can happen to the supernode's state. The state changes only by these, in order; replaying them makes the same state.
 import type { Digest } from '../../shared/digest.ts'
 import type { Geometry } from '../../shared/piece.ts'
-import type { HostId, ParentFault, PieceRun, SourceRef } from '../../shared/protocol/messages.ts'
+import type { HostId, PieceRun, SourceRef } from '../../shared/protocol/messages.ts'
+import type { CountedFault } from './peer.ts'
 
 /** `at` is monotonic time in ms throughout. */
 export type StateEvent =
@@ -71,11 +72,16 @@ export type StateEvent =
       readonly child: HostId
       readonly digest: Digest
       readonly parent: HostId
-      readonly fault: ParentFault['fault']
+      readonly fault: CountedFault
       readonly at: number
     }
-  /** Somebody got bytes from it. */
-  | { readonly type: 'parent-reached'; readonly parent: HostId }
+  /** The child got bytes from it: it can be reached, and what the child complained of before counts no more. */
+  | {
+      readonly type: 'parent-reached'
+      readonly child: HostId
+      readonly digest: Digest
+      readonly parent: HostId
+    }
   | {
       readonly type: 'granted'
       readonly host: HostId

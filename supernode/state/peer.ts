@@ -4,11 +4,14 @@ import type { HostId, ParentFault, SourceRef } from '../../shared/protocol/messa
 import type { Host } from './host.ts'
 import type { Task } from './task.ts'
 
-/** Faults of one parent after which a child is not made to wait for it. */
+/** What a child leaves a parent for. */
+export type CountedFault = Exclude<ParentFault['fault'], 'stalled'>
+
+/** Faults of one parent, with no byte from it between, after which a child is not made to wait for it. */
 export const FAULTS_MAX = 3
 
 /** How long a child is not given a parent again after a fault, in ms. */
-export const PARENT_BLOCK_MS: Readonly<Record<ParentFault['fault'], number>> = {
+export const PARENT_BLOCK_MS: Readonly<Record<CountedFault, number>> = {
   refused: 1000,
   gone: 2000,
   unreachable: 60_000,
@@ -65,6 +68,19 @@ export class Peer {
     this.#blocked.delete(parent)
     this.#blocked.set(parent, { until, faults })
     if (this.#blocked.size > BLOCKED_PER_PEER_MAX) this.#blocked.delete(this.#blocked.keys().next().value!)
+  }
+
+  /** The parent gave it something after all. */
+  forgive(parent: Host | undefined): void {
+    if (parent === undefined || !this.hasComplained(parent)) return
+    const { until } = this.#blocked!.get(parent)!
+    this.#blocked!.set(parent, { until, faults: 0 })
+  }
+
+  /** True if it complained of the parent, of something that what the parent gives it later makes up for. */
+  hasComplained(parent: Host): boolean {
+    const block = this.#blocked?.get(parent)
+    return block !== undefined && block.faults > 0 && block.until !== Number.POSITIVE_INFINITY
   }
 
   forgetBlocks(): void {

@@ -142,14 +142,14 @@ function countAnswers(got: readonly Buffer[]): { busy: number; cancelled: number
   return { busy: refused[REFUSAL.busy]!, cancelled: refused[REFUSAL.cancelled]!, sent }
 }
 
-test('a parent that says nothing is PARENT_SILENT, and is left alone for a while', async t => {
+test('a parent that says nothing is PARENT_SILENT, at first until it speaks, then for a while', async t => {
   const mute = await createNode({ privateKey: await generateIdentity(), listen: ['/ip4/127.0.0.1/tcp/0'] })
   t.after(() => mute.stop())
   let streams = 0
   await mute.handle(PIECE_PROTOCOL, () => {
     streams++
   })
-  const { fetcher } = await startChild(t, { silentMs: 60, retryMs: 60_000, retryMsMax: 60_000 })
+  const { fetcher } = await startChild(t, { silentMs: 60, lostMs: 300, retryMs: 60_000, retryMsMax: 60_000 })
   const candidate = {
     host: mute.peerId.toString(),
     addresses: mute.getMultiaddrs().map(String),
@@ -157,8 +157,65 @@ test('a parent that says nothing is PARENT_SILENT, and is left alone for a while
   }
   const connect = () => fetcher.connect(candidate, blob.digest, blob.geometry, new NotingListener(), soon())
   await assert.rejects(connect(), error => isPantalaError(error, 'PARENT_SILENT'))
+  await assert.rejects(connect(), error => isPantalaError(error, 'PARENT_SILENT'))
+  await until(() => fetcher.streamCount === 0)
   await assert.rejects(connect(), error => isPantalaError(error, 'PARENT_GONE'))
   assert.equal(streams, 1)
+})
+
+test('a parent that falls silent in the middle of a piece is kept, and what it goes on to send counts', async t => {
+  const mute = await createNode({ privateKey: await generateIdentity(), listen: ['/ip4/127.0.0.1/tcp/0'] })
+  t.after(() => mute.stop())
+  let said: Stream | undefined
+  await mute.handle(PIECE_PROTOCOL, stream => {
+    said = stream
+    // After the subscription, which comes with the hello or soon after.
+    setTimeout(() => stream.send(encodeFrame(FRAME.have, 0, 0, 0, Uint8Array.of(0xff))), 30)
+  })
+  const { fetcher } = await startChild(t, { silentMs: 60, lostMs: 5_000 })
+  const candidate = {
+    host: mute.peerId.toString(),
+    addresses: mute.getMultiaddrs().map(String),
+    seed: false,
+  }
+  const stalls: boolean[] = []
+  const listener = Object.assign(new NotingListener(), {
+    onStall: (stalled: boolean) => stalls.push(stalled),
+  })
+  const link = await fetcher.connect(candidate, blob.digest, blob.geometry, listener, soon())
+  const into = Buffer.alloc(MiB)
+  const fetched = link.fetch(0, into, soon())
+  const half = (value: number) => encodeFrame(FRAME.piece, 0, 0, 1, Buffer.alloc(MiB / 2, value))
+  said!.send(half(1))
+  await until(() => stalls.length === 1)
+  assert.equal(link.stalled, true)
+  assert.equal(link.begun?.(0), true)
+  said!.send(half(2))
+  await fetched
+  assert.deepEqual(stalls, [true, false])
+  assert.equal(link.stalled, false)
+  assert.deepEqual([into[0], into[MiB - 1]], [1, 2])
+})
+
+test('a request is given back if no byte of it was sent, else it goes on', async t => {
+  const parent = await startParent(t, { slots: 1, reveal: false })
+  await storePieces(parent.store, blob)
+  const { fetcher } = await startChild(t)
+  const link = await fetcher.connect(
+    parent.candidate,
+    blob.digest,
+    blob.geometry,
+    new NotingListener(),
+    soon(),
+  )
+  const ask = (piece: number) => link.fetch(piece, Buffer.alloc(MiB), soon())
+  const [first, second, third] = [ask(0), ask(1), ask(2)]
+  // The first is being sent when the word comes, or over; the last waits for it.
+  link.withdraw?.(0)
+  link.withdraw?.(2)
+  await assert.rejects(third!, error => isPantalaError(error, 'DEADLINE_PASSED'))
+  await Promise.all([first, second])
+  assert.equal(link.pending, 0)
 })
 
 test('a parent that answers what was not asked is PARENT_PROTOCOL', async t => {

@@ -81,6 +81,27 @@ test('a parent that a child complained of is not offered to it again, but to oth
   )
 })
 
+test('a child whose parents were silent three times fetches itself, but not of one that gave it something since', () => {
+  for (const gives of [false, true]) {
+    const story = coldPull(['h1'])
+    story.cutPieces('seed', 0, 1, 2, 3, 4, 5, 6, 7)
+    for (let times = 0; times < 3; times++) {
+      story.complain('h1', 'seed', 'silent')
+      if (gives && times === 1) story.takePieces('h1', 'seed', 0)
+      story.pass(11_000)
+    }
+    assert.equal(story.granted['h1'] === undefined, gives)
+  }
+})
+
+test('a parent that stalled is asked for a sign of life, and stays the child’s parent', () => {
+  const story = coldPull(['h1'])
+  story.cutPieces('seed', 0, 1)
+  story.complain('h1', 'seed', 'stalled')
+  assert.equal(story.heard('seed', 'probe').length, 1)
+  assert.equal(story.task.peers.get('h1')!.parents.has('seed'), true)
+})
+
 test('three distinct hosts that got corrupt pieces put a parent out; one alone cannot', () => {
   const story = coldPull(['bad', 'h1', 'h2', 'h3', 'h4'])
   story.cutPieces('seed', 0, 1)

@@ -101,3 +101,13 @@ test('a parent that is far slower than the others is asked last, after the seed'
     { piece: 5, offer: 0 },
   ])
 })
+
+test('what only a seed offers is asked of it beyond its window, what others offer too is not', () => {
+  const offers = [{ ...offer([0, 1, 2, 3], 0), soleRoom: 2, isSeed: true }, offer([0], 0)]
+  const picks = ask({ offers })
+  assert.equal(picks.length, 2)
+  for (const { piece, offer } of picks) {
+    assert.equal(offer, 0)
+    assert.notEqual(piece, 0)
+  }
+})

@@ -85,3 +85,24 @@ test('who asked for a first copy comes before those who wait longer for a second
   slots.release(first)
   assert.deepEqual(log, ['busy', 'first copy', 'second copy'])
 })
+
+test('while first copies are expected all others get one slot at a time, and the rest once they are not', () => {
+  const log: string[] = []
+  const clock = new TurnedClock()
+  let isReserved = true
+  const slots = new UploadSlots({ clock }, { slots: 4, isReserved: () => isReserved })
+  const [a, b, c] = ['a', 'b', 'c'].map(name => taker(name, log)) as [SlotTaker, SlotTaker, SlotTaker]
+  const ahead = taker('ahead', log, 1, true)
+  for (const one of [a, b, c, ahead]) slots.want(one)
+  assert.deepEqual(log, ['a', 'ahead'])
+  assert.equal(slots.idle, 0, 'somebody waits')
+  slots.release(a)
+  assert.deepEqual(log, ['a', 'ahead', 'b'])
+  isReserved = false
+  clock.advance(100)
+  assert.deepEqual(log, ['a', 'ahead', 'b', 'c'])
+  slots.release(b)
+  slots.release(c)
+  slots.release(ahead)
+  assert.equal(slots.idle, YOUNG_SLOTS)
+})
