@@ -70,7 +70,7 @@ export class BlobSession implements ReadableBlob {
       isBusy: () => this.#gathering.runs.busy,
       onMoved: () => this.#gathering.serveReaders(),
       onEmpty: () => void this.releaseIfOver(),
-      onDeserted: () => this.#end('left'),
+      onDeserted: () => void this.yieldPlace(),
     })
     this.#registration = this.#makeRegistration()
     this.#gathering = new PieceGathering(components, {
@@ -166,9 +166,9 @@ export class BlobSession implements ReadableBlob {
     return this.#readers.expect()
   }
 
-  /** Ends a session that nobody reads from and that fetches nothing it was granted, to make room for another; false if it goes on. */
+  /** Ends a session that nobody reads from, that fetches nothing it was granted and commits nothing; false if it goes on. */
   yieldPlace(): boolean {
-    if (this.#readers.count === 0 && !this.#gathering.runs.busy) this.#end('left')
+    if (this.#readers.count === 0 && !this.#gathering.runs.busy && !this.#verified) this.#end('left')
     return this.#outcome !== undefined
   }
 

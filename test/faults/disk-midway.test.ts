@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { OpenBlob } from '../../dfdaemon/session/blobs.ts'
+import { type Clock, systemClock } from '../../shared/clock.ts'
 import { isPantalaError } from '../../shared/errors.ts'
 import { type DiskCall, listenedDisk, startStore, withDirectory } from '../harness/disk-store-fixture.ts'
 import { readRange, sendAll, setStage, until } from '../scripts/session-harness.ts'
@@ -11,11 +12,13 @@ const MiB = 1024 * 1024
 /** A stage on a real directory; a call fails once `fails` says so. */
 async function onDisk(
   run: (stage: ReturnType<typeof setStage>, disk: FailingDisk) => Promise<void>,
+  clock?: Clock,
 ): Promise<void> {
   await withDirectory(async dataDir => {
     const disk = new FailingDisk()
     const store = await startStore(dataDir, {
       disk: listenedDisk(call => disk.note(call)),
+      ...(clock === undefined ? {} : { clock }),
     })
     const stage = setStage({ size: 8 * MiB + 333, store })
     await run(stage, disk)
@@ -39,11 +42,16 @@ class FailingDisk {
   /** Fails from this many calls on. */
   readonly failsAfter = new Map<DiskCall, number>()
 
-  note(call: DiskCall): void {
+  /** How long each such call takes, in ms. */
+  readonly takesMs = new Map<DiskCall, number>()
+
+  note(call: DiskCall): void | Promise<void> {
     const calls = (this.calls.get(call) ?? 0) + 1
     this.calls.set(call, calls)
     if (calls > (this.failsAfter.get(call) ?? Number.POSITIVE_INFINITY))
       throw Object.assign(new Error('EIO: played'), { code: 'EIO' })
+    const takesMs = this.takesMs.get(call)
+    return takesMs === undefined ? undefined : new Promise(resolve => setTimeout(resolve, takesMs))
   }
 
   failNow(call: DiskCall): void {
@@ -90,6 +98,16 @@ test('a read fails after half was sent: the reader goes on, though the pieces it
     assert.deepEqual(Buffer.concat(chunks), stage.blob)
     assert.deepEqual(stage.counted.passed, ['midway'])
   })
+})
+
+test('readers that leave while a checked blob is made complete do not lose it, however long the disk takes', async () => {
+  await onDisk(async (stage, disk) => {
+    disk.takesMs.set('rename', 200)
+    const open = await openStored(stage)
+    assert.equal(open.from, 'cache')
+    await open.close()
+    assert.equal(stage.told('finish')[0]!.outcome, 'done')
+  }, systemClock)
 })
 
 test('a complete blob that can’t be read any more: its reader goes on, and the next pull fetches what was dropped', async () => {
