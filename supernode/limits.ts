@@ -6,6 +6,8 @@ export const LOST_GRACE_MS = 500
 export const GRANT_STALL_MS = 20_000
 /** A grantee that lands nothing and says nothing for this long is asked for a sign of life, in ms. */
 export const PROBE_AFTER_MS = 500
+/** One that crosses zones for others, and of whom nothing is heard for this long, is asked, too, in ms. */
+export const GATEWAY_QUIET_MS = 2000
 /** A host that was asked for a sign of life and gives none for this long is lost, in ms. */
 export const PROBE_MS = 1250
 /** Sweeps further apart than this, in ms, say that the supernode itself was held up. */

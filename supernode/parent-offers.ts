@@ -31,6 +31,11 @@ export function parentsWished(task: Task): number {
   return Math.min(PARENTS_FIRST, Math.max(PARENTS_SCARCE, share))
 }
 
+/** The one of the child's zone that crosses to others for its task. */
+function gatewayOf({ host, task }: Peer): Peer | undefined {
+  return host.zone === undefined ? undefined : task.gateways.get(host.zone)
+}
+
 export interface ParentOffersComponents {
   readonly state: ClusterState
   readonly apply: (event: StateEvent) => void
@@ -48,6 +53,7 @@ export class ParentOffers {
   /** Chooses parents and enters them in the state. */
   link(child: Peer, now: number, count: number, overCap = false, pieces?: Bitfield): Host[] {
     const { state, random, apply } = this.#components
+    const crossing = gatewayOf(child)
     const parents = chooseParents(state, child, { now, random, count, overCap, pieces })
     if (parents.length > 0)
       apply({
@@ -55,8 +61,20 @@ export class ParentOffers {
         child: child.host.id,
         digest: child.task.digest,
         parents: parents.map(parent => parent.id),
+        at: now,
       })
+    if (crossing !== undefined && crossing !== child && gatewayOf(child) === child) this.#callBack(crossing)
     return parents
+  }
+
+  /** Another crosses to other zones in its place: it takes what it lacks from that one, so that nothing crosses twice. */
+  #callBack(child: Peer): void {
+    const { state, apply, outbox } = this.#components
+    const { digest } = child.task
+    const far = [...child.parents].filter(id => state.hosts.get(id)?.isElsewhere(child.host) === true)
+    if (far.length === 0) return
+    apply({ type: 'unlinked', child: child.host.id, digest, parents: far })
+    outbox.send(child.host.id, { type: 'parents', digest, parents: [], drop: far })
   }
 
   /** Chooses parents and tells the child, and which to leave; says nothing where there is nothing to say. */

@@ -1,6 +1,6 @@
 // Asks hosts that others wait for, and that say nothing, for a sign of life; tells who gives none. A slow host answers, a frozen or vanished one does not.
 import type { HostId } from '../shared/protocol/messages.ts'
-import { PROBE_AFTER_MS, PROBE_HELD_UP_MS, PROBE_MS } from './limits.ts'
+import { GATEWAY_QUIET_MS, PROBE_AFTER_MS, PROBE_HELD_UP_MS, PROBE_MS } from './limits.ts'
 import type { Outbox } from './outbox.ts'
 import type { ClusterState } from './state/cluster-state.ts'
 import type { Host } from './state/host.ts'
@@ -24,15 +24,18 @@ export class Probes {
     this.#outbox.send(host.id, { type: 'probe' })
   }
 
-  /** Asks those whose grants bring nothing, and of whom nothing was heard for a moment either. */
+  /** Asks those whose grants bring nothing, and who cross zones for others, if nothing was heard of them for a moment either. */
   askIdle(now: number): void {
     const { active, hosts } = this.#state
-    for (const task of active)
+    for (const task of active) {
+      for (const { host, landedAt, crossesSince } of task.gateways.values())
+        if (now - Math.max(landedAt, crossesSince, host.seenAt) > GATEWAY_QUIET_MS) this.ask(host, now)
       for (const grant of task.grants.values()) {
         const host = hosts.get(grant.host)
         const heardAt = Math.max(grant.progressAt, host?.seenAt ?? now)
         if (host !== undefined && now - heardAt > PROBE_AFTER_MS) this.ask(host, now)
       }
+    }
   }
 
   /** Hosts that were asked and said nothing in time. */

@@ -16,8 +16,11 @@ export const CHILDREN_PER_PEER_MAX = 20
 export const FEW_HOLDERS = 8
 /** For a child that waited for nothing: how far over its cap a host may go. */
 const OVER_CAP_TIMES = 2
-/** How long the one that crosses zones may go without a piece before another does, in ms. */
-export const GATEWAY_STALL_MS = 2000
+/**
+ * How long the one that crosses zones may go without a piece before another does, in ms: over a thin link that several layers share, the first
+ * of a dozen pieces under way takes seconds. One that is frozen is lost sooner (probes.ts).
+ */
+export const GATEWAY_STALL_MS = 8000
 const OTHER_ZONE_COST = 0.3
 /** A seed is the last resort of many: others come first where they are as free. */
 const SEED_COST = 0.1
@@ -65,7 +68,7 @@ export function chooseParents(state: ClusterState, child: Peer, choice: Choice):
       }
     }
   }
-  const near = mayCross(child, now, scored)
+  const near = mayCross(state, child, now, scored)
     ? scored
     : scored.filter(({ host }) => !host.isElsewhere(child.host))
   near.sort((a, b) => a.cost - b.cost)
@@ -73,15 +76,27 @@ export function chooseParents(state: ClusterState, child: Peer, choice: Choice):
 }
 
 /**
- * True if the child may be sent to hosts of other zones: where its own zone has nothing, and nobody of it crosses already who gets on. One
- * host for each task and zone does, so that the links between zones carry each piece about once.
+ * True if the child may be sent to hosts of other zones: where its own zone has nothing, nor a parent there that it has already, and nobody of
+ * it crosses already who gets on. One host for each task and zone does, so that the links between zones carry each piece about once.
  */
-function mayCross(child: Peer, now: number, found: readonly { host: Host }[]): boolean {
+function mayCross(state: ClusterState, child: Peer, now: number, found: readonly { host: Host }[]): boolean {
   const { task, host } = child
   const gateway = host.zone === undefined ? undefined : task.gateways.get(host.zone)
   if (gateway === child) return true
-  if (gateway !== undefined) return now - Math.max(gateway.landedAt, gateway.registeredAt) > GATEWAY_STALL_MS
-  return !found.some(other => !other.host.isElsewhere(host))
+  if (gateway !== undefined) return now - Math.max(gateway.landedAt, gateway.crossesSince) > GATEWAY_STALL_MS
+  if (found.some(other => !other.host.isElsewhere(host))) return false
+  for (const id of child.parents) {
+    const parent = state.hosts.get(id)
+    if (parent !== undefined && !parent.isElsewhere(host) && isUseful(parent, child)) return false
+  }
+  return true
+}
+
+/** True if the host has, or is granted, something that the child lacks. */
+function isUseful(parent: Host, child: Peer): boolean {
+  if (parent.full.has(child.task)) return true
+  const peer = child.task.peers.get(parent.id)
+  return peer !== undefined && canGive(peer, child, wantedPieces(child))
 }
 
 /** Also where its slots are taken: for the first children of a task that few hold, and, within bounds, for those that waited for nothing. */

@@ -96,7 +96,7 @@ export class ClusterState {
           if (parent === undefined || child.parents.has(id)) continue
           child.parents.add(id)
           parent.addChild(child.task)
-          if (parent.isElsewhere(child.host)) child.task.gateways.set(child.host.zone!, child)
+          if (parent.isElsewhere(child.host)) child.task.sendAcross(child, event.at)
         }
         return
       }

@@ -60,6 +60,7 @@ export type StateEvent =
       readonly child: HostId
       readonly digest: Digest
       readonly parents: readonly HostId[]
+      readonly at: number
     }
   | {
       readonly type: 'unlinked'

@@ -43,6 +43,8 @@ export class Peer {
   registeredAt = 0
   /** How often the task's hashes had been withdrawn when it last began to gather it: what it gathered before says nothing of those known now. */
   resetsSeen = 0
+  /** Since when it crosses to other zones for its own, ms; see Task.gateways. */
+  crossesSince = 0
   /** When it last reported pieces, ms. */
   landedAt = 0
   /** Parents it was given and has not left. */

@@ -101,6 +101,14 @@ export class Task implements Geometry {
     return undefined
   }
 
+  /** The child is sent to hosts of other zones, for its zone. */
+  sendAcross(child: Peer, at: number): void {
+    const zone = child.host.zone!
+    if (this.gateways.get(zone) === child) return
+    this.gateways.set(zone, child)
+    child.crossesSince = at
+  }
+
   /** True if some peer wants every piece. */
   get isWantedWhole(): boolean {
     for (const peer of this.wanting) if (!peer.partial) return true

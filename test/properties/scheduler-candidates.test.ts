@@ -73,7 +73,7 @@ test('the chooser gives what a look at everything would', () => {
           if (other.granted && !other.full)
             state.apply({ type: 'granted', host, digest, source, runs: [{ first: 0, count: 1 }], at: 0 })
           if (other.linked || other.faulted)
-            state.apply({ type: 'linked', child: 'child', digest, parents: [host] })
+            state.apply({ type: 'linked', child: 'child', digest, parents: [host], at: 0 })
           if (other.faulted)
             state.apply({
               type: 'parent-faulted',

@@ -188,8 +188,45 @@ test('of each zone one host crosses to the others, the rest take from it', () =>
   assert.deepEqual(story.parentsOf('b3'), ['b1'])
   // It gets no further, so another goes.
   for (const host of ['b2', 'b3']) story.takePieces(host, 'b1', 0)
+  story.pass(6000)
+  assert.ok(!story.parentsOf('b2').includes('seed') && !story.parentsOf('b3').includes('seed'))
   story.pass(4000)
-  assert.ok(story.parentsOf('b2').includes('seed') || story.parentsOf('b3').includes('seed'))
+  const crossing = ['b2', 'b3'].filter(host => story.parentsOf(host).includes('seed'))
+  assert.equal(crossing.length, 1)
+  // And it is called back, so that nothing crosses twice.
+  assert.deepEqual(story.heard('b1', 'parents').at(-1)!.drop, ['seed'])
+  assert.deepEqual(story.task.gateways.get('b')!.host.id, crossing[0])
+  story.checkInvariants()
+})
+
+test('who has all of its own zone for parents is not sent to others for more, also when nobody crosses any more', () => {
+  const story = new ClusterScript()
+  story.join('seed', { seed: true, zone: 'a' })
+  for (const host of ['b1', 'b2', 'b3']) {
+    story.join(host, { zone: 'b' })
+    story.register(host)
+  }
+  story.cutPieces('seed', 0, 1, 2, 3, 4, 5, 6, 7)
+  story.takePieces('b1', 'seed', 0, 1, 2, 3, 4, 5, 6, 7)
+  story.finish('b1', 'done')
+  story.pass(3000)
+  assert.equal(story.task.gateways.has('b'), false)
+  for (const host of ['b2', 'b3']) assert.ok(!story.parentsOf(host).includes('seed'), host)
+})
+
+test('one that crosses zones and is frozen is lost within four seconds, and another crosses', () => {
+  const story = new ClusterScript()
+  story.join('seed', { seed: true, zone: 'a' })
+  for (const host of ['b1', 'b2']) {
+    story.join(host, { zone: 'b' })
+    story.register(host)
+  }
+  story.cutPieces('seed', 0, 1)
+  story.takePieces('b1', 'seed', 0)
+  story.scheduler.flush(story.now)
+  story.pass(4000, ['b1'])
+  assert.deepEqual(story.cuts, ['b1'])
+  assert.ok(story.parentsOf('b2').includes('seed'))
 })
 
 test('no host that pulls takes all the children: the first holder has twenty at most', () => {

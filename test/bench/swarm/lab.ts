@@ -5,6 +5,7 @@ import { findCommand } from '../../harness/packages.ts'
 import { buildBundle } from '../bundle.ts'
 import { atMost, type Goal, type Lab, type LabWish } from '../lab.ts'
 import { Namespaces } from './namespaces.ts'
+import { PageCache } from './page-cache.ts'
 import { renderSwarm, swarmPlots } from './report.ts'
 import { type SwarmFigures, zoneOf } from './run.ts'
 import { parseAmount, type Scenario, scenarios, shortScenarios } from './scenarios.ts'
@@ -33,6 +34,7 @@ export const swarmLab: Lab<SwarmLabFigures> = {
     thin: { default: '', meaning: 'rate of the link between two zones (own)' },
     churn: { default: 'no', meaning: 'yes: a host is killed half-way and started again (own)' },
     direct: { default: 'yes', meaning: 'yes: direct pulls in the same run (own)' },
+    'page-cache': { default: 'yes', short: 'no', meaning: 'yes: it is filled before each run' },
     profile: { default: '', meaning: 'directory for CPU profiles of all services (own)' },
   },
   whyNot: () => {
@@ -45,27 +47,39 @@ export const swarmLab: Lab<SwarmLabFigures> = {
   run: async (wish, say) => {
     const chosen = chooseScenarios(wish)
     await buildBundle()
-    const runs: SwarmFigures[] = []
-    for (const scenario of chosen) {
-      say(`swarm: ${scenario.name}`)
-      const run = await playScenario(scenario)
-      runs.push(run)
-      say(
-        `  last / bound ${run.lastOverBound.toFixed(2)}, seed sent ${run.seedUploadRatio.toFixed(2)} images`,
-      )
+    const cache = wish['page-cache'] === 'yes' ? await PageCache.make() : undefined
+    try {
+      return { runs: await playAll(chosen, cache, say) }
+    } finally {
+      await cache?.remove()
     }
-    return { runs }
   },
   judge,
   render: renderSwarm,
   plots: swarmPlots,
 }
 
+async function playAll(
+  chosen: readonly Scenario[],
+  cache: PageCache | undefined,
+  say: (line: string) => void,
+): Promise<SwarmFigures[]> {
+  const runs: SwarmFigures[] = []
+  for (const scenario of chosen) {
+    say(`swarm: ${scenario.name}`)
+    await cache?.fill()
+    const run = await playScenario(scenario)
+    runs.push(run)
+    say(`  last / bound ${run.lastOverBound.toFixed(2)}, seed sent ${run.seedUploadRatio.toFixed(2)} images`)
+  }
+  return runs
+}
+
 function chooseScenarios(wish: LabWish): readonly Scenario[] {
   const { scenario } = wish
   // An option that is set says that an own scenario is meant.
   const own = Object.entries(swarmLab.options).some(
-    ([name, option]) => name !== 'scenario' && wish[name] !== option.default,
+    ([name, option]) => name !== 'scenario' && name !== 'page-cache' && wish[name] !== option.default,
   )
   if (own || scenario === 'own') return [ownScenario(wish)]
   if (scenario === 'all') return scenarios

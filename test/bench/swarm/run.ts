@@ -8,7 +8,7 @@ import { median } from '../measure.ts'
 import type { ClientAnswer } from './client.ts'
 import { LinkUsage, type UsageSample } from './link-usage.ts'
 import { Namespaces } from './namespaces.ts'
-import { type Scenario, startDelays, wavesOf } from './scenarios.ts'
+import { leastMs, type Scenario, startDelays, wavesOf } from './scenarios.ts'
 import { SwarmCluster, type SwarmHost, WARM_UP_REPOSITORY } from './swarm-cluster.ts'
 
 /** Times in ms, from a host's own beginning. */
@@ -127,7 +127,7 @@ async function pullThrough(
   await cluster.registry.settle()
   const odd = scenario.slowBy !== undefined || scenario.churn === true ? answers.pop() : undefined
   const imageBytes = answers[0]!.bytes
-  const boundMs = (imageBytes * 8000) / scenario.rate
+  const boundMs = leastMs(scenario, imageBytes)
   const times = timesOf(answers)
   // A killed process forgot what it gave before.
   const uploads = (await readUploads()).map((bytes, index) => Math.max(0, bytes - uploadsBefore[index]!))
@@ -178,7 +178,7 @@ async function pullAll(scenario: Scenario, cluster: SwarmCluster): Promise<Clien
     return answers
   }
   const delays = startDelays(scenario)
-  const boundMs = (scenario.imageBytes * 8000) / scenario.rate
+  const boundMs = leastMs(scenario)
   return Promise.all(
     hosts.map(async (host, index) => {
       if (delays[index]! > 0) await sleep(delays[index]!)

@@ -34,7 +34,7 @@ export const scenarios: readonly Scenario[] = [
   { ...plain, name: '16 hosts, 50 Mbit/s', hosts: 16, rate: 50 * Mbit },
   { ...plain, name: 'staggered', imageBytes: 128 * MiB, start: 'staggered' },
   { ...plain, name: 'waves of 20 %', imageBytes: 128 * MiB, start: 'waves' },
-  { ...plain, name: 'one host 10x slower', imageBytes: 64 * MiB, slowBy: 10 },
+  { ...plain, name: 'one host 10x slower', slowBy: 10 },
   { ...plain, name: 'uplinks at half', imageBytes: 128 * MiB, upRate: 100 * Mbit },
   { ...plain, name: 'two zones, thin link', rate: 100 * Mbit, imageBytes: 128 * MiB, thinRate: 50 * Mbit },
   { ...plain, name: 'a host killed', imageBytes: 128 * MiB, churn: true },
@@ -54,10 +54,19 @@ export function parseAmount(text: string): number {
   return Number(match[1]) * unit
 }
 
+/**
+ * The least a pull can take, in ms: the image over one link, over the thin one if there are zones, and all hosts' copies over all uplinks together,
+ * that of the seed among them.
+ */
+export function leastMs(scenario: Scenario, imageBytes = scenario.imageBytes): number {
+  const { hosts, rate, upRate = rate, thinRate = rate } = scenario
+  return (imageBytes * 8000) / Math.min(rate, thinRate, (rate + hosts * upRate) / hosts)
+}
+
 /** When each host begins, ms after the first; undefined: when the wave before has ended. */
 export function startDelays(scenario: Scenario): readonly (number | undefined)[] {
-  const { hosts, start, imageBytes, rate } = scenario
-  const boundMs = (imageBytes * 8000) / rate
+  const { hosts, start } = scenario
+  const boundMs = leastMs(scenario)
   return Array.from({ length: hosts }, (_, host) =>
     start === 'staggered' ? (host * boundMs) / hosts : start === 'together' ? 0 : undefined,
   )
