@@ -31,11 +31,6 @@ export function parentsWished(task: Task): number {
   return Math.min(PARENTS_FIRST, Math.max(PARENTS_SCARCE, share))
 }
 
-/** The one of the child's zone that crosses to others for its task. */
-function gatewayOf({ host, task }: Peer): Peer | undefined {
-  return host.zone === undefined ? undefined : task.gateways.get(host.zone)
-}
-
 export interface ParentOffersComponents {
   readonly state: ClusterState
   readonly apply: (event: StateEvent) => void
@@ -53,7 +48,7 @@ export class ParentOffers {
   /** Chooses parents and enters them in the state. */
   link(child: Peer, now: number, count: number, overCap = false, pieces?: Bitfield): Host[] {
     const { state, random, apply } = this.#components
-    const crossing = gatewayOf(child)
+    const crossing = child.gateway
     const parents = chooseParents(state, child, { now, random, count, overCap, pieces })
     if (parents.length > 0)
       apply({
@@ -63,7 +58,7 @@ export class ParentOffers {
         parents: parents.map(parent => parent.id),
         at: now,
       })
-    if (crossing !== undefined && crossing !== child && gatewayOf(child) === child) this.#callBack(crossing)
+    if (crossing !== undefined && crossing !== child && child.gateway === child) this.#callBack(crossing)
     return parents
   }
 

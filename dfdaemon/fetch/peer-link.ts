@@ -10,6 +10,8 @@ import type { LinkListener, ParentLink } from './piece-fetcher.ts'
 /** What a link asks of its stream. */
 export interface LinkStream {
   readonly host: HostId
+  /** See ParentLink. */
+  readonly stalled: boolean
   request(link: PeerLink, piece: number, into: Uint8Array, signal: AbortSignal): Promise<void>
   withdraw(link: PeerLink, piece: number): void
   sendAlone(link: PeerLink, addresses: readonly string[]): void
@@ -27,7 +29,6 @@ export class PeerLink implements ParentLink {
   /** Settles when the parent answered the subscription. */
   readonly opened: Promise<void>
   pending = 0
-  stalled = false
   readonly #stream: LinkStream
   readonly #listener: LinkListener
   readonly #open = Promise.withResolvers<void>()
@@ -78,6 +79,10 @@ export class PeerLink implements ParentLink {
     return this.#begun.has(piece)
   }
 
+  get stalled(): boolean {
+    return this.#stream.stalled
+  }
+
   silentForMs(): number {
     return this.#stream.silentForMs()
   }
@@ -98,7 +103,6 @@ export class PeerLink implements ParentLink {
 
   /** The parent fell silent, or sends again. */
   noteStalled(stalled: boolean): void {
-    this.stalled = stalled
     if (this.#state === 'live') this.#listener.onStall?.(stalled)
   }
 

@@ -80,8 +80,7 @@ export function chooseParents(state: ClusterState, child: Peer, choice: Choice):
  * it crosses already who gets on. One host for each task and zone does, so that the links between zones carry each piece about once.
  */
 function mayCross(state: ClusterState, child: Peer, now: number, found: readonly { host: Host }[]): boolean {
-  const { task, host } = child
-  const gateway = host.zone === undefined ? undefined : task.gateways.get(host.zone)
+  const { host, gateway } = child
   if (gateway === child) return true
   if (gateway !== undefined) return now - Math.max(gateway.landedAt, gateway.crossesSince) > GATEWAY_STALL_MS
   if (found.some(other => !other.host.isElsewhere(host))) return false
@@ -93,10 +92,10 @@ function mayCross(state: ClusterState, child: Peer, now: number, found: readonly
 }
 
 /** True if the host has, or is granted, something that the child lacks. */
-function isUseful(parent: Host, child: Peer): boolean {
+function isUseful(parent: Host, child: Peer, pieces = wantedPieces(child)): boolean {
   if (parent.full.has(child.task)) return true
   const peer = child.task.peers.get(parent.id)
-  return peer !== undefined && canGive(peer, child, wantedPieces(child))
+  return peer !== undefined && canGive(peer, child, pieces)
 }
 
 /** Also where its slots are taken: for the first children of a task that few hold, and, within bounds, for those that waited for nothing. */
@@ -142,10 +141,7 @@ export function hasUsefulParent(
 ): boolean {
   for (const id of child.parents) {
     const host = state.hosts.get(id)
-    if (host === undefined) continue
-    if (host.full.has(child.task)) return true
-    const peer = child.task.peers.get(id)
-    if (peer !== undefined && canGive(peer, child, pieces)) return true
+    if (host !== undefined && isUseful(host, child, pieces)) return true
   }
   return false
 }

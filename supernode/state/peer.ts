@@ -58,6 +58,11 @@ export class Peer {
     this.have = new Bitfield(task.pieces)
   }
 
+  /** The one of its zone that crosses to others for the task. */
+  get gateway(): Peer | undefined {
+    return this.host.zone === undefined ? undefined : this.task.gateways.get(this.host.zone)
+  }
+
   /** Children in this task that were given this host as a parent and have not left it. */
   get children(): number {
     return this.host.childrenIn(this.task)

@@ -20,7 +20,7 @@ import {
 import { generateIdentity } from '../../shared/transport/identity.ts'
 import { createNode } from '../../shared/transport/node.ts'
 import { NotingListener } from '../contracts/piece-fetcher-suite.ts'
-import { type ServingParent, startChild, startParent } from '../harness/piece-peers.ts'
+import { candidateOf, type ServingParent, startChild, startParent } from '../harness/piece-peers.ts'
 import { makeSoundBlob, storePieces } from '../harness/sample-blob.ts'
 import { until } from '../harness/until.ts'
 
@@ -150,11 +150,7 @@ test('a parent that says nothing is PARENT_SILENT, at first until it speaks, the
     streams++
   })
   const { fetcher } = await startChild(t, { silentMs: 60, lostMs: 300, retryMs: 60_000, retryMsMax: 60_000 })
-  const candidate = {
-    host: mute.peerId.toString(),
-    addresses: mute.getMultiaddrs().map(String),
-    seed: false,
-  }
+  const candidate = candidateOf(mute)
   const connect = () => fetcher.connect(candidate, blob.digest, blob.geometry, new NotingListener(), soon())
   await assert.rejects(connect(), error => isPantalaError(error, 'PARENT_SILENT'))
   await assert.rejects(connect(), error => isPantalaError(error, 'PARENT_SILENT'))
@@ -173,11 +169,7 @@ test('a parent that falls silent in the middle of a piece is kept, and what it g
     setTimeout(() => stream.send(encodeFrame(FRAME.have, 0, 0, 0, Uint8Array.of(0xff))), 30)
   })
   const { fetcher } = await startChild(t, { silentMs: 60, lostMs: 5_000 })
-  const candidate = {
-    host: mute.peerId.toString(),
-    addresses: mute.getMultiaddrs().map(String),
-    seed: false,
-  }
+  const candidate = candidateOf(mute)
   const stalls: boolean[] = []
   const listener = Object.assign(new NotingListener(), {
     onStall: (stalled: boolean) => stalls.push(stalled),
@@ -227,11 +219,7 @@ test('a parent that answers what was not asked is PARENT_PROTOCOL', async t => {
   })
   const { fetcher } = await startChild(t)
   const listener = new NotingListener()
-  const candidate = {
-    host: rogue.peerId.toString(),
-    addresses: rogue.getMultiaddrs().map(String),
-    seed: false,
-  }
+  const candidate = candidateOf(rogue)
   const outcome = await fetcher.connect(candidate, blob.digest, blob.geometry, listener, soon()).then(
     () => listener.closed.promise,
     error => error,

@@ -51,12 +51,12 @@ export async function startParent(
     await node.stop()
   }
   t.after(stop)
-  const candidate = {
-    host: node.peerId.toString(),
-    addresses: node.getMultiaddrs().map(String),
-    seed: false,
-  }
-  return { node, store, server, candidate, stop }
+  return { node, store, server, candidate: candidateOf(node), stop }
+}
+
+/** A node that is no seed, as a supernode would tell of it. */
+export function candidateOf(node: Libp2p): Candidate {
+  return { host: node.peerId.toString(), addresses: node.getMultiaddrs().map(String), seed: false }
 }
 
 export async function startChild(

@@ -8,7 +8,7 @@ import { systemClock } from '../../shared/clock.ts'
 import type { Candidate } from '../../shared/protocol/messages.ts'
 import { generateIdentity } from '../../shared/transport/identity.ts'
 import { createNode } from '../../shared/transport/node.ts'
-import { silentLogger } from '../harness/piece-peers.ts'
+import { candidateOf, silentLogger } from '../harness/piece-peers.ts'
 import { eventually } from '../harness/swarm.ts'
 
 const digest = `sha256:${'5a'.repeat(32)}` as const
@@ -38,7 +38,7 @@ async function startMember(t: TestContext, admits: (host: string) => boolean = (
     await directory.close()
     await node.stop()
   })
-  const candidate = { host: node.peerId.toString(), addresses: node.getMultiaddrs().map(String), seed: false }
+  const candidate = candidateOf(node)
   return { node, directory, candidate, greeted }
 }
 
