@@ -1,7 +1,7 @@
 // Reads a list of URLs with a number of readers at once over kept-alive connections, and times each from request to last byte.
+import { LeanConnection, leanRequest } from '../lean/connection.ts'
 import { LogHistogram } from '../log-histogram.ts'
 import { readCpuSeconds } from '../measure.ts'
-import { LeanConnection, leanRequest } from './lean-connection.ts'
 
 export interface ReadFigures {
   readonly readers: number
@@ -27,6 +27,9 @@ export interface ReadInit {
 
 /** Pause after a 503, in ms. */
 const AGAIN_MS = 20
+
+/** Of each reader: an answer fits in, and hundreds of readers take little. */
+const BUFFER_BYTES = 16 * 1024
 
 const manifestTypes = 'application/vnd.oci.image.manifest.v1+json'
 
@@ -60,7 +63,9 @@ export async function readAll(
     }
   }
   // Connections are made before the clock runs: what is measured is reads.
-  const connections = await Promise.all(Array.from({ length: readers }, () => LeanConnection.open(origin)))
+  const connections = await Promise.all(
+    Array.from({ length: readers }, () => LeanConnection.open(origin, { bufferBytes: BUFFER_BYTES })),
+  )
   try {
     const ownBefore = process.cpuUsage()
     const serverBefore = pid === undefined ? 0 : readCpuSeconds(pid)

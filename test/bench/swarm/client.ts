@@ -1,7 +1,7 @@
 // A runtime's part in the network lab: waits in a host's namespace, pulls an image when told to, checks every digest, keeps nothing. One JSON object per line each way.
 import { createInterface } from 'node:readline'
 import { parseArgs } from 'node:util'
-import { pullImage } from '../../../cli/pull/pull-image.ts'
+import { pullLean } from '../lean/pull-image.ts'
 
 export interface ClientOrder {
   readonly registryUrl: string
@@ -18,6 +18,8 @@ export interface ClientAnswer {
   readonly cpuSeconds: number
 }
 
+const PULL_MS = 900_000
+
 async function carryOut(order: ClientOrder): Promise<ClientAnswer> {
   const startedAt = performance.now()
   const cpu = process.cpuUsage()
@@ -26,18 +28,13 @@ async function carryOut(order: ClientOrder): Promise<ClientAnswer> {
     const { user, system } = process.cpuUsage(cpu)
     return { ms: performance.now() - startedAt, bytes, firstByteMs, error, cpuSeconds: (user + system) / 1e6 }
   }
-  const image = { registry: undefined, repository: order.repository, reference: order.tag, digest: undefined }
+  const noteBytes = () => {
+    if (firstByteMs === 0) firstByteMs = performance.now() - startedAt
+  }
+  const { registryUrl, repository, tag: reference } = order
   try {
-    const pulled = await pullImage(
-      { registryUrl: order.registryUrl, image, platform: { os: 'linux', architecture: 'amd64' } },
-      {
-        onBytes: () => {
-          if (firstByteMs === 0) firstByteMs = performance.now() - startedAt
-        },
-      },
-      AbortSignal.timeout(900_000),
-    )
-    return answer(pulled.bytes)
+    const signal = AbortSignal.timeout(PULL_MS)
+    return answer(await pullLean({ registryUrl, repository, reference }, noteBytes, signal))
   } catch (error) {
     return answer(0, String(error))
   }

@@ -206,8 +206,11 @@ class BenchClient {
   }
 
   async start(): Promise<void> {
-    const flags = ['--disable-warning=ExperimentalWarning', '--max-semi-space-size=2', '--expose-gc']
-    const program = [process.execPath, ...flags, join(import.meta.dirname, 'client.ts')]
+    const program = [
+      process.execPath,
+      '--disable-warning=ExperimentalWarning',
+      join(import.meta.dirname, 'client.ts'),
+    ]
     const [command, ...args] = [...this.#namespaces.prefix(this.#node), ...program] as [string, ...string[]]
     const child = spawn(command, args, { stdio: ['pipe', 'pipe', 'inherit'] })
     this.#child = child
