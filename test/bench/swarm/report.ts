@@ -2,13 +2,14 @@
 import { plotBars, plotLines } from '../svg-plot.ts'
 import type { SwarmLabFigures } from './lab.ts'
 import type { SwarmFigures } from './run.ts'
+import { WARM_UP_BYTES_MAX } from './scenarios.ts'
 
 const MiB = 2 ** 20
 
 export function renderSwarm({ runs }: SwarmLabFigures): string {
   return `Every host, the registry, and the supernode with its seed have a network namespace each, on one bridge; what a link sends and what it receives goes through a
 token bucket (\`tc tbf\`). Services run from the bundle, as they are shipped. A client in each host's namespace pulls through its dfdaemon as a runtime does (manifest, then three
-layers at once), checks every digest and keeps nothing. Before, while links have no limit, every host pulls another image of 64 MiB, so that its code is compiled as in a service that has run for a while. The page cache is
+layers at once), checks every digest and keeps nothing. Before, while links have no limit, every host pulls another image that is as large (up to ${WARM_UP_BYTES_MAX / MiB} MiB), so that its code is compiled as in a service that has run for a while. The page cache is
 full before each run, of clean pages: memory that this virtual machine gave back to its host would cost up to 1.7 CPU-s/GiB to write to, against 0.3. **Bound**: the image's bytes over the rate of one link, or of the thin one; all copies over all uplinks, if that takes longer. Headers of Ethernet, IP and TCP alone take 4.6 % of a link, so 1.05 is the
 least that can be seen. Times are from each host's own beginning.
 

@@ -1,14 +1,16 @@
 // Plays one scenario of the network lab, inside a namespace on the lab's switch; prints what it found as JSON. Started by lab.ts.
+import { execFile } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { makeSmallImage } from '../../harness/small-image.ts'
 import { median } from '../measure.ts'
 import type { ClientAnswer } from './client.ts'
 import { LinkUsage, type UsageSample } from './link-usage.ts'
 import { Namespaces } from './namespaces.ts'
-import { leastMs, type Scenario, startDelays, wavesOf } from './scenarios.ts'
+import { layersOf, leastMs, type Scenario, startDelays, WARM_UP_BYTES_MAX, wavesOf } from './scenarios.ts'
 import { SwarmCluster, type SwarmHost, WARM_UP_REPOSITORY } from './swarm-cluster.ts'
 
 /** Times in ms, from a host's own beginning. */
@@ -46,20 +48,18 @@ export interface SwarmFigures {
 }
 
 const GiB = 2 ** 30
-/** Layers of the image that everybody pulls before, in bytes. */
-const WARM_UP_LAYERS = Array.from({ length: 4 }, () => 16 * 2 ** 20)
 
 async function play(scenario: Scenario, namespaces: Namespaces): Promise<SwarmFigures> {
   const directory = await mkdtemp(join(tmpdir(), 'pantala-swarm-'))
   const cluster = new SwarmCluster(namespaces, directory, scenario.profileDirectory)
   try {
-    const layerBytes = Array.from({ length: scenario.layers }, () => scenario.imageBytes / scenario.layers)
+    const layerBytes = layersOf(scenario)
     const layout = await makeSmallImage({ directory: join(directory, 'image'), layerBytes, index: false })
     await cluster.startRegistry(layout)
     await cluster.startSupernode()
     for (let number = 1; number <= scenario.hosts; number++)
       await cluster.addHost(number, zoneOf(scenario, number))
-    await warmUp(cluster, join(directory, 'warm-up'))
+    await warmUp(scenario, cluster, join(directory, 'warm-up'))
     limitLinks(scenario, namespaces)
     const direct = scenario.direct ? await pullDirect(cluster) : undefined
     await cluster.registry.settle()
@@ -71,17 +71,17 @@ async function play(scenario: Scenario, namespaces: Namespaces): Promise<SwarmFi
   }
 }
 
-/** A service compiles its code while it pulls for the first time; what is measured is the rest of its life. Links have no limit yet. */
-async function warmUp(cluster: SwarmCluster, directory: string): Promise<void> {
-  const layout = await makeSmallImage({
-    directory,
-    seed: 'warm-up',
-    layerBytes: WARM_UP_LAYERS,
-    index: false,
-  })
+/**
+ * A service compiles its code while it pulls for the first time; what is measured is the rest of its life. Links have no limit yet. What was written is on the disk
+ * at the end, or the system would write it back while others are measured.
+ */
+async function warmUp(scenario: Scenario, cluster: SwarmCluster, directory: string): Promise<void> {
+  const layerBytes = layersOf(scenario, WARM_UP_BYTES_MAX)
+  const layout = await makeSmallImage({ directory, seed: 'warm-up', layerBytes, index: false })
   await cluster.push(layout, WARM_UP_REPOSITORY)
   const answers = await Promise.all(cluster.hosts.map(host => cluster.pull(host, WARM_UP_REPOSITORY)))
   answers.forEach(expectDone)
+  await promisify(execFile)('sync', ['-f', directory])
 }
 
 /** Every second host is in zone b where there are two. */
