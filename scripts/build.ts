@@ -1,4 +1,4 @@
-// Builds what is shipped into dist/ (or --out DIR): the command as one file, its launcher, and the few packages that cannot be bundled. `npm run build -- --with-node` adds Node itself.
+// Builds what is shipped into dist/ (or --out DIR): the command and its parts, its launcher, and the few packages that cannot be bundled. `npm run build -- --with-node` adds Node itself.
 import { cpSync, existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -38,8 +38,14 @@ async function bundle(): Promise<void> {
   const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string }
   await build({
     entryPoints: [join(root, 'cli', 'main.ts')],
-    outfile: join(dist, 'pantala.mjs'),
+    outdir: dist,
+    entryNames: 'pantala',
+    chunkNames: 'parts/[name]-[hash]',
+    outExtension: { '.js': '.mjs' },
     bundle: true,
+    // What is imported late lies in files of its own: a service holds no text of what it never runs, and its
+    // parser leaves a smaller hole in the C heap, which is not given back: 7 MB of an idle daemon.
+    splitting: true,
     platform: 'node',
     target: 'node22',
     format: 'esm',
