@@ -8,15 +8,30 @@ import { makeSmallImage } from '../../harness/small-image.ts'
 import { buildBundle } from '../bundle.ts'
 import { atMost, type Goal, type Lab } from '../lab.ts'
 import { median } from '../measure.ts'
+import { PageCache } from '../page-cache.ts'
 import { plotBars, plotLines } from '../svg-plot.ts'
+import { WARM_UP_BYTES_MAX } from '../swarm/scenarios.ts'
 import { type MovingFigures, measureMoving } from './moving.ts'
-import { measureRoles, measureStages, type RoleFigures, type StageFigures } from './roles.ts'
+import {
+  measureRoles,
+  measureStages,
+  REPOSITORY,
+  type RoleFigures,
+  type StageFigures,
+  WARM_UP_REPOSITORY,
+} from './roles.ts'
 
 export interface CpuFigures {
   /** By number of hosts; for two of them every repetition. */
   readonly roles: readonly RoleFigures[]
   readonly stages: StageFigures
   readonly moving: MovingFigures
+  /** How the machine was before each measured pull; not there in records from before it was seen to. */
+  readonly before?: {
+    /** Length of the image that all pulled. */
+    readonly warmUpBytes: number
+    readonly isCacheFull: boolean
+  }
 }
 
 const MiB = 2 ** 20
@@ -34,31 +49,41 @@ export const cpuLab: Lab<CpuFigures> = {
       short: '1',
       meaning: 'GiB moved through each of two hosts, for memory; 100 for the long form',
     },
+    'page-cache': {
+      default: 'yes',
+      short: 'no',
+      meaning: 'yes: it is filled before each run, but those for memory',
+    },
   },
   whyNot: () => (findCommand('docker-registry') === undefined ? 'docker-registry not found' : undefined),
   run: async (wish, say) => {
     await buildBundle()
     const directory = await mkdtemp(join(tmpdir(), 'pantala-cpu-'))
     const registry = new DockerRegistry()
+    const cache = wish['page-cache'] === 'yes' ? await PageCache.make() : undefined
     try {
       await registry.start()
-      const layerBytes = Array.from({ length: LAYERS }, () => (Number(wish['mib']) * MiB) / LAYERS)
-      const layout = await makeSmallImage({ directory, layerBytes, index: false })
-      await registry.push(layout, 'bench/cpu')
+      const imageBytes = Number(wish['mib']) * MiB
+      const warmUpBytes = Math.min(imageBytes, WARM_UP_BYTES_MAX)
+      await pushImage(registry, join(directory, 'image'), REPOSITORY, imageBytes)
+      await pushImage(registry, join(directory, 'warm-up'), WARM_UP_REPOSITORY, warmUpBytes)
+      const init = { registry, cache }
       const roles: RoleFigures[] = []
       for (const hosts of wish['hosts']!.split(',').map(Number)) {
         const runs = hosts === 2 ? Number(wish['repetitions']) : 1
         for (let run = 0; run < runs; run++) {
           say(`processor time, ${hosts} hosts`)
-          roles.push(await measureRoles(registry, hosts))
+          roles.push(await measureRoles(init, hosts))
         }
       }
       say('profiles')
-      const stages = await measureStages(registry)
+      const stages = await measureStages(init)
       say(`memory while ${wish['move-gib']} GiB are moved`)
-      return { roles, stages, moving: await measureMoving(Number(wish['move-gib'])) }
+      const moving = await measureMoving(Number(wish['move-gib']))
+      return { roles, stages, moving, before: { warmUpBytes, isCacheFull: cache !== undefined } }
     } finally {
       await registry.stop()
+      await cache?.remove()
       await rm(directory, { recursive: true, force: true })
     }
   },
@@ -82,6 +107,19 @@ export const cpuLab: Lab<CpuFigures> = {
       })),
     ),
   }),
+}
+
+async function pushImage(
+  registry: DockerRegistry,
+  directory: string,
+  repository: string,
+  bytes: number,
+): Promise<void> {
+  const layerBytes = Array.from({ length: LAYERS }, () => bytes / LAYERS)
+  await registry.push(
+    await makeSmallImage({ directory, seed: repository, layerBytes, index: false }),
+    repository,
+  )
 }
 
 /** Medians over the runs with two hosts, where one is nothing but a child. */
@@ -128,7 +166,7 @@ function render(figures: CpuFigures): string {
   )
   const mb = (bytes: number) => `${Math.round(bytes / 1e6)} MB`
   return `Services run from the bundle on this machine, with docker-registry and the clients beside them; an image of ${mib} MiB in ${LAYERS} layers of noise. Processor time is that of the whole
-process, threads and kernel's part included.
+process, threads and kernel's part included.${renderBefore(figures)}
 
 ## One host, from the source
 
@@ -168,6 +206,15 @@ send\` of a child is what it sends to its client. Disk and part of the hashing a
 
 ![memory](cpu-memory.svg)
 `
+}
+
+function renderBefore({ before }: CpuFigures): string {
+  if (before === undefined) return ''
+  const cache = before.isCacheFull
+    ? ' The page cache is full before, of clean pages: memory that this virtual machine gave back to its host would cost up to 1.7 CPU-s/GiB to write to, against 0.3.'
+    : ''
+  return ` Before, the same hosts pull another image of ${Math.round(before.warmUpBytes / MiB)} MiB
+in the same order, so that code is compiled as in services that have run for a while; its cost is not in the figures, but its memory is in the peaks.${cache}`
 }
 
 function shorten(stage: string): string {

@@ -4,10 +4,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { LocalCluster, plainHttpUpstreams } from '../../../cli/demo/cluster.ts'
 import { findRoot } from '../../../cli/demo/image.ts'
-import { pullImage } from '../../../cli/pull/pull-image.ts'
 import type { DockerRegistry } from '../../harness/docker-registry.ts'
 import { bundledProgram } from '../bundle.ts'
+import { pullLean } from '../lean/pull-image.ts'
 import { findChildren, readCpuSeconds, readMemory } from '../measure.ts'
+import type { PageCache } from '../page-cache.ts'
 import { type CpuProfile, type Stage, splitStages } from './stages.ts'
 
 export interface RoleFigures {
@@ -45,20 +46,29 @@ export interface StageFigures {
 }
 
 const GiB = 2 ** 30
-const REPOSITORY = 'bench/cpu'
+export const REPOSITORY = 'bench/cpu'
+/** Of the image that everybody pulls before anything is measured. */
+export const WARM_UP_REPOSITORY = 'bench/warm-up'
+const PULL_MS = 600_000
 
-export async function measureRoles(registry: DockerRegistry, hosts: number): Promise<RoleFigures> {
+export interface RolesInit {
+  /** Has both images, each as `v1`. */
+  readonly registry: DockerRegistry
+  /** Filled before; undefined: left as it is. */
+  readonly cache: PageCache | undefined
+}
+
+export async function measureRoles(init: RolesInit, hosts: number): Promise<RoleFigures> {
+  await fillCache(init)
+  const { registry } = init
   const cluster = makeCluster(registry, hosts, bundledProgram())
   try {
     await cluster.start(AbortSignal.timeout(120_000))
     await new Promise(resolve => setTimeout(resolve, 2000))
     const pids = findPids(cluster)
     const idleBytes = readMemory(pids.hosts[0]!)!.rssBytes
-    const cold = await watch(cluster, [0])
-    const spread = await watch(
-      cluster,
-      pids.hosts.slice(1).map((_, index) => index + 1),
-    )
+    await pullInTurn(cluster, WARM_UP_REPOSITORY)
+    const { cold, spread } = await pullInTurn(cluster)
     const perGiB = (seconds: number, moved: number) => seconds / (moved / GiB)
     const children = spread.cpu.hosts.slice(1).reduce((sum, seconds) => sum + seconds, 0)
     const parents = spread.cpu.hosts[0]! + spread.cpu.seed
@@ -90,15 +100,17 @@ export async function measureRoles(registry: DockerRegistry, hosts: number): Pro
 }
 
 /** The same with two hosts from the sources, profiled, since a bundle's names say nothing. */
-export async function measureStages(registry: DockerRegistry): Promise<StageFigures> {
+export async function measureStages(init: RolesInit): Promise<StageFigures> {
+  await fillCache(init)
   const directory = await mkdtemp(join(tmpdir(), 'pantala-profiles-'))
   const flags = ['--disable-warning=ExperimentalWarning', '--max-semi-space-size=2', '--expose-gc']
   const profiling = ['--cpu-prof', `--cpu-prof-dir=${directory}`]
   const program = [process.execPath, ...flags, ...profiling, join(findRoot(), 'cli', 'main.ts')]
-  const cluster = makeCluster(registry, 2, program)
+  const cluster = makeCluster(init.registry, 2, program)
   try {
     await cluster.start(AbortSignal.timeout(120_000))
     const pids = findPids(cluster)
+    await pullInTurn(cluster, WARM_UP_REPOSITORY)
     await watch(cluster, [0])
     const fromUs = Number(process.hrtime.bigint() / 1000n)
     const spread = await watch(cluster, [1])
@@ -122,6 +134,13 @@ export async function measureStages(registry: DockerRegistry): Promise<StageFigu
   }
 }
 
+/** And reads the images back into it: the registry gives from memory, whatever was filled. */
+async function fillCache({ registry, cache }: RolesInit): Promise<void> {
+  if (cache === undefined) return
+  await cache.fill()
+  for (const repository of [WARM_UP_REPOSITORY, REPOSITORY]) await pull(registry.url, repository)
+}
+
 function makeCluster(registry: DockerRegistry, hosts: number, program: readonly string[]): LocalCluster {
   return new LocalCluster({ hosts, program, upstreams: () => plainHttpUpstreams(registry.address) })
 }
@@ -141,8 +160,15 @@ function findPids(cluster: LocalCluster): Pids {
   }
 }
 
+/** The first host pulls, then all others at once. */
+async function pullInTurn(cluster: LocalCluster, repository = REPOSITORY) {
+  const cold = await watch(cluster, [0], repository)
+  const others = cluster.hosts.slice(1).map((_, index) => index + 1)
+  return { cold, spread: await watch(cluster, others, repository) }
+}
+
 /** These hosts pull at once; what everybody spent meanwhile. */
-async function watch(cluster: LocalCluster, pulling: readonly number[]) {
+async function watch(cluster: LocalCluster, pulling: readonly number[], repository = REPOSITORY) {
   const pids = findPids(cluster)
   const read = () => ({
     hosts: pids.hosts.map(readCpuSeconds),
@@ -151,28 +177,21 @@ async function watch(cluster: LocalCluster, pulling: readonly number[]) {
   })
   const before = read()
   const startedAt = performance.now()
-  const pulled = await Promise.all(
-    pulling.map(index =>
-      pullImage(
-        {
-          registryUrl: cluster.hosts[index]!.proxyUrl,
-          image: { registry: undefined, repository: REPOSITORY, reference: 'v1', digest: undefined },
-          platform: { os: 'linux', architecture: 'amd64' },
-        },
-        {},
-        AbortSignal.timeout(600_000),
-      ),
-    ),
-  )
+  const pulled = await Promise.all(pulling.map(index => pull(cluster.hosts[index]!.proxyUrl, repository)))
   const seconds = (performance.now() - startedAt) / 1000
   const after = read()
   return {
     seconds,
-    bytes: pulled.reduce((sum, one) => sum + one.bytes, 0),
+    bytes: pulled.reduce((sum, bytes) => sum + bytes, 0),
     cpu: {
       hosts: after.hosts.map((value, index) => value - before.hosts[index]!),
       supernode: after.supernode - before.supernode,
       seed: after.seed - before.seed,
     },
   }
+}
+
+/** Bytes of the image. */
+function pull(registryUrl: string, repository: string): Promise<number> {
+  return pullLean({ registryUrl, repository, reference: 'v1' }, () => {}, AbortSignal.timeout(PULL_MS))
 }
