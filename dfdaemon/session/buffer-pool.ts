@@ -1,5 +1,6 @@
 // Piece buffers that are used again and again, bounded in bytes; waiting in line when all are out, giving memory back when idle.
 import type { Clock, Timer } from '../../shared/clock.ts'
+import { freeBuffer } from '../../shared/free-buffer.ts'
 
 /** A buffer on loan; give it back exactly once. */
 export interface Loan {
@@ -120,7 +121,8 @@ export class BufferPool {
   #dropIdle(lentBytes: number): void {
     for (const [bytes, shelf] of this.#idle) {
       while (shelf.length > 0 && this.#idleBytes + lentBytes > this.#bytesMax) {
-        shelf.pop()
+        // As garbage it would lie beside what is lent in its stead.
+        freeBuffer(shelf.pop()!)
         this.#idleBytes -= bytes
       }
       if (shelf.length === 0) this.#idle.delete(bytes)

@@ -1,5 +1,6 @@
 // Buffers that pieces are read into on their way to children: reused, bounded, let go when unused for a while.
 import type { Clock, Timer } from '../../shared/clock.ts'
+import { freeBuffer } from '../../shared/free-buffer.ts'
 
 const IDLE_MS = 10_000
 
@@ -31,7 +32,7 @@ export class ReadBuffers {
     this.#free.push(buffer)
     this.#trim?.cancel()
     this.#trim = this.#clock.after(IDLE_MS, () => {
-      this.#free.length = 0
+      for (const unused of this.#free.splice(0)) freeBuffer(unused)
     })
   }
 }

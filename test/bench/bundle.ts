@@ -13,6 +13,8 @@ const flags = [
   '--expose-gc',
 ]
 
+const environment = ['MALLOC_ARENA_MAX=2', 'MALLOC_MMAP_THRESHOLD_=262144', 'MALLOC_TRIM_THRESHOLD_=4194304']
+
 /** Builds `dist/`. */
 export async function buildBundle(): Promise<void> {
   await runCommand(process.execPath, [join(root, 'scripts', 'build.ts')])
@@ -21,5 +23,5 @@ export async function buildBundle(): Promise<void> {
 /** Command and first arguments of the bundled program, as its launcher has them; `nodeFlags` go before. @throws Error if it was not built */
 export function bundledProgram(nodeFlags: readonly string[] = []): readonly string[] {
   if (!existsSync(bundle)) throw new Error('dist/ is not there; npm run build makes it')
-  return ['/usr/bin/env', 'MALLOC_ARENA_MAX=2', process.execPath, ...flags, ...nodeFlags, bundle]
+  return ['/usr/bin/env', ...environment, process.execPath, ...flags, ...nodeFlags, bundle]
 }

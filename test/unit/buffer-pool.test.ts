@@ -60,7 +60,10 @@ test('a waiter that is aborted leaves the line and lets the next one through', a
 
 test('idle buffers of another size make room', () => {
   const pool = makePool(100)
-  pool.tryLend(100)!.giveBack()
+  const first = pool.tryLend(100)!
+  first.giveBack()
   const loans = [pool.tryLend(50), pool.tryLend(50)]
   assert.ok(loans.every(loan => loan !== undefined))
+  // Its memory is free by then, not garbage beside theirs.
+  assert.equal(first.buffer.buffer.byteLength, 0)
 })

@@ -15,6 +15,17 @@ test('the image’s flags of Node are those of the launcher', () => {
   assert.deepEqual(entry, ['node', ...flags, '/opt/pantala/pantala.mjs'])
 })
 
+test('the image’s environment is that of the launcher', () => {
+  const launcher = readFileSync(join(root, 'cli/pantala'), 'utf8')
+  const defaults = [...launcher.matchAll(/\b((?:MALLOC|UV)_\w+)="\$\{\1:-(\d+)\}"/g)]
+  assert.ok(defaults.length >= 4)
+  const environment = /^ENV (.*)$/m.exec(dockerfile)![1]!.split(' ')
+  assert.deepEqual(
+    environment,
+    defaults.map(([, name, value]) => `${name}=${value}`),
+  )
+})
+
 test('the health check is a program that exits with 0 or 1', () => {
   const command = JSON.parse(/^HEALTHCHECK .* CMD (\[.*\])$/m.exec(dockerfile)![1]!) as string[]
   assert.equal(command[0], 'node')

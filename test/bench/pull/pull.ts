@@ -12,6 +12,7 @@ import { findPlatformImage, type PlatformImage } from '../../../cli/demo/oci-lay
 import { pullImage } from '../../../cli/pull/pull-image.ts'
 import { DockerRegistry } from '../../harness/docker-registry.ts'
 import { makeSmallImage } from '../../harness/small-image.ts'
+import { bundledProgram } from '../bundle.ts'
 import { findChildren, type Memory, median, readMemory } from '../measure.ts'
 
 /** Repository of the real image. */
@@ -57,15 +58,7 @@ export function findServices(): ServicesFrom {
 
 /** The launcher, as it is shipped beside the bundle, or as it lies in the checkout where nothing was built. */
 function findProgram(): string[] {
-  const flags = [
-    '--disable-warning=ExperimentalWarning',
-    '--max-semi-space-size=2',
-    '--initial-heap-size=96',
-    '--expose-gc',
-  ]
-  return findServices() === 'bundle'
-    ? ['/usr/bin/env', 'MALLOC_ARENA_MAX=2', process.execPath, ...flags, bundle]
-    : [join(findRoot(), 'cli', 'pantala')]
+  return findServices() === 'bundle' ? [...bundledProgram()] : [join(findRoot(), 'cli', 'pantala')]
 }
 
 export interface MemoryFigures {
