@@ -13,7 +13,7 @@ const flags = [
   '--expose-gc',
 ]
 
-const environment = ['MALLOC_ARENA_MAX=2', 'MALLOC_MMAP_THRESHOLD_=262144']
+const environment = ['MALLOC_ARENA_MAX=1', 'MALLOC_MMAP_THRESHOLD_=262144']
 
 /** Builds `dist/`. */
 export async function buildBundle(): Promise<void> {
