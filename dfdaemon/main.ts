@@ -38,14 +38,12 @@ import { readTlsOptions } from './proxy/tls-port.ts'
 import { hotBlobs, listHoldings } from './scheduler/holdings.ts'
 import { Libp2pSchedulerClient } from './scheduler/libp2p-client.ts'
 import { SupernodeSet } from './scheduler/supernode-set.ts'
-import { BufferPool } from './session/buffer-pool.ts'
+import { BufferPool, PIECE_BUFFERS } from './session/buffer-pool.ts'
 import { SessionTable } from './session/session-table.ts'
 import { DiskStore } from './store/disk-store.ts'
 import { PieceServer } from './upload/piece-server.ts'
 import { SEED_DEALING } from './upload/seed-dealing.ts'
 
-/** Piece buffers in use at the same time, all sessions together. */
-const PIECE_BUFFER_BYTES_MAX = 64 * 1024 * 1024
 /** Buffers of what is being sent to runtimes; beyond it, small ones are made for the occasion. */
 const SEND_BUFFER_BYTES_MAX = 16 * 1024 * 1024
 const SESSIONS_MAX = 256
@@ -179,7 +177,7 @@ async function startParts({ config, components, node, secret, stack }: StartCont
     { client: registry, clock, logger },
     { ...config.source, ...(config.upstreams.failoverMs && { failoverMs: config.upstreams.failoverMs }) },
   )
-  const pool = new BufferPool({ clock }, { bytesMax: PIECE_BUFFER_BYTES_MAX })
+  const pool = new BufferPool({ clock }, PIECE_BUFFERS)
   const sendPool = new BufferPool({ clock }, { bytesMax: SEND_BUFFER_BYTES_MAX })
   const sessions = new SessionTable(
     {

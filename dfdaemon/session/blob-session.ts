@@ -1,10 +1,9 @@
 // One host's download of one blob: registers it, asks parents for pieces, runs grants, lands what comes, checks the whole digest.
 // Readers join it through the session table; it does not know HTTP.
-import { Bitfield } from '../../shared/bitfield.ts'
 import type { Digest, DigestCheck } from '../../shared/digest.ts'
 import { PantalaError, toPantalaError } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/logger.ts'
-import { type Geometry, pieceCount } from '../../shared/piece.ts'
+import type { Geometry } from '../../shared/piece.ts'
 import type {
   Candidate,
   Finish,
@@ -15,13 +14,14 @@ import type {
 } from '../../shared/protocol/messages.ts'
 import type { BlobHandle } from '../store/blob-store.ts'
 import { isStoreFault } from './blob-reader.ts'
-import { heldBits, reportUntold } from './held-pieces.ts'
+import { heldBits } from './held-pieces.ts'
 import { createBlob, WholeRoom } from './kept-room.ts'
 import { PieceGathering } from './piece-gathering.ts'
 import { PieceLanding, type PieceOrigin } from './piece-landing.ts'
 import { missingOf } from './piece-runs.ts'
 import type { ReadableBlob } from './readable-blob.ts'
 import type { PieceSpan, Seat } from './reader-seats.ts'
+import type { LentPiece } from './recent-pieces.ts'
 import type { SessionComponents, SessionInit } from './session-components.ts'
 import { SessionReaders } from './session-readers.ts'
 import { type Awaited, SessionWaiters } from './session-waiters.ts'
@@ -151,6 +151,10 @@ export class BlobSession implements ReadableBlob {
     return Promise.reject(this.#wrong?.error ?? new PantalaError('STORE_FAILED', { detail: 'not open' }))
   }
 
+  lend(piece: number, all: boolean): LentPiece | Promise<LentPiece> | undefined {
+    return this.#landing?.lend(piece, all)
+  }
+
   wait(what: Awaited, wake: () => void, fail: (error: Error) => void): () => void {
     return this.#waiters.add(what, wake, fail)
   }
@@ -272,26 +276,24 @@ export class BlobSession implements ReadableBlob {
   #makeLanding(handle: BlobHandle): PieceLanding {
     // One that was replaced has hashed pieces that are gone since: its word on the whole does not count.
     const isCurrent = (): boolean => this.#landing === landing
-    const landing: PieceLanding = new PieceLanding(
-      { scheduler: this.#c.scheduler },
-      {
-        digest: this.digest,
-        geometry: this.geometry,
-        handle,
-        lendBuffer: () => this.#c.pool.lend(this.geometry.pieceSize, this.#stop.signal),
-        onLanded: (piece, bytes, origin) => {
-          this.#landed(piece, bytes, origin)
-          if (!isCurrent()) this.#landing?.settle()
-        },
-        onWhole: matches => {
-          if (isCurrent()) this.#whole(matches)
-        },
-        onCommitted: () => this.#end('done'),
-        onBroken: error => {
-          if (isCurrent()) this.#break(error)
-        },
+    this.#landing?.close()
+    const landing: PieceLanding = new PieceLanding(this.#c, {
+      digest: this.digest,
+      geometry: this.geometry,
+      handle,
+      signal: this.#stop.signal,
+      onLanded: (piece, bytes, origin) => {
+        this.#landed(piece, bytes, origin)
+        if (!isCurrent()) this.#landing?.settle()
       },
-    )
+      onWhole: matches => {
+        if (isCurrent()) this.#whole(matches)
+      },
+      onCommitted: () => this.#end('done'),
+      onBroken: error => {
+        if (isCurrent()) this.#break(error)
+      },
+    })
     return landing
   }
 
@@ -307,15 +309,7 @@ export class BlobSession implements ReadableBlob {
       this.#end('failed', new PantalaError('SUPERNODE_REFUSED', { detail }))
       return
     }
-    const hashed = new Bitfield(pieceCount(this.geometry), answer.hashed)
-    const { trust } = this.#gathering
-    trust.learn(hashed.pieces(), answer.hashes)
-    reportUntold(this.#c.scheduler, this.#handle!, hashed)
-    trust.dropWrong().then(
-      () => this.#gathering.askSoon(),
-      error => this.#break(error),
-    )
-    this.#gathering.changeParents(answer.parents, [])
+    this.#gathering.begin(answer)
   }
 
   #landed(piece: number, bytes: number, origin: PieceOrigin): void {
@@ -393,6 +387,7 @@ export class BlobSession implements ReadableBlob {
     if (this.#outcome === undefined || this.#readers.count > 0) return
     const handle = this.#handle
     this.#handle = undefined
+    this.#landing?.close()
     await this.#gathering.runs.settled()
     await handle?.close()
     await this.#room.release()

@@ -2,10 +2,22 @@
 import type { Clock, Timer } from '../../shared/clock.ts'
 import { freeBuffer } from '../../shared/free-buffer.ts'
 
+/** Piece buffers on loan at the same time, all sessions together, in bytes. */
+export const PIECE_BUFFER_BYTES_MAX = 40 * 1024 * 1024
+/** Those kept beside them, for digests and readers. */
+export const KEPT_PIECE_BYTES_MAX = 24 * 1024 * 1024
+/** A host's piece buffers. */
+export const PIECE_BUFFERS = { bytesMax: PIECE_BUFFER_BYTES_MAX, keptBytesMax: KEPT_PIECE_BYTES_MAX }
+
 /** A buffer on loan; give it back exactly once. */
 export interface Loan {
   readonly buffer: Buffer
   giveBack(): void
+  /**
+   * Keeps what is in the buffer, also after it was given back, until the answer is called, once; undefined where no more is to be kept. What is kept
+   * does not count as lent.
+   */
+  keep(): (() => void) | undefined
 }
 
 interface Waiter {
@@ -13,25 +25,35 @@ interface Waiter {
   readonly resolve: (loan: Loan) => void
 }
 
-/** Keeps at most `bytesMax` bytes of buffers, lent and idle together; idle ones are let go after `idleMs`. */
+/** Lends at most `bytesMax` bytes of buffers, and keeps `keptBytesMax` besides; idle ones fill what is left of both, and are let go after `idleMs`. */
 export class BufferPool {
   readonly #bytesMax: number
+  readonly #keptBytesMax: number
   readonly #idleMs: number
   readonly #clock: Clock
   readonly #idle = new Map<number, Buffer[]>()
   readonly #waiters: Waiter[] = []
   #idleBytes = 0
   #lentBytes = 0
+  #keptBytes = 0
   #idleTimer: Timer | undefined
 
-  constructor(components: { clock: Clock }, init: { bytesMax: number; idleMs?: number }) {
+  constructor(
+    components: { clock: Clock },
+    init: { bytesMax: number; keptBytesMax?: number; idleMs?: number },
+  ) {
     this.#clock = components.clock
     this.#bytesMax = init.bytesMax
+    this.#keptBytesMax = init.keptBytesMax ?? 0
     this.#idleMs = init.idleMs ?? 2000
   }
 
   get lentBytes(): number {
     return this.#lentBytes
+  }
+
+  get keptBytes(): number {
+    return this.#keptBytes
   }
 
   /** How many buffers of `bytes` could be lent now. One is always possible while nothing is lent, however large. */
@@ -78,32 +100,47 @@ export class BufferPool {
     const shelf = this.#idle.get(bytes)
     let buffer = shelf?.pop()
     if (buffer === undefined) {
-      this.#dropIdle(this.#lentBytes + bytes)
+      this.#dropIdle(bytes)
       buffer = Buffer.allocUnsafeSlow(bytes)
     } else {
       this.#idleBytes -= bytes
     }
     this.#lentBytes += bytes
     const lent = buffer
-    let out = true
+    let isOut = true
+    let keepers = 0
     return {
       buffer: lent,
       giveBack: () => {
-        if (!out) return
-        out = false
-        this.#takeBack(lent)
+        if (!isOut) return
+        isOut = false
+        this.#lentBytes -= bytes
+        if (keepers === 0) this.#shelve(lent)
+        this.#serveWaiters()
+      },
+      keep: () => {
+        if (this.#keptBytes + bytes > this.#keptBytesMax) return undefined
+        this.#keptBytes += bytes
+        keepers++
+        let isKept = true
+        return () => {
+          if (!isKept) return
+          isKept = false
+          this.#keptBytes -= bytes
+          keepers--
+          if (keepers === 0 && !isOut) this.#shelve(lent)
+        }
       },
     }
   }
 
-  #takeBack(buffer: Buffer): void {
+  #shelve(buffer: Buffer): void {
     const bytes = buffer.byteLength
-    this.#lentBytes -= bytes
     const shelf = this.#idle.get(bytes)
     if (shelf === undefined) this.#idle.set(bytes, [buffer])
     else shelf.push(buffer)
     this.#idleBytes += bytes
-    this.#serveWaiters()
+    this.#dropIdle(0)
     this.#idleTimer?.cancel()
     this.#idleTimer = this.#clock.after(this.#idleMs, () => this.#dropIdle(Number.POSITIVE_INFINITY))
   }
@@ -117,15 +154,16 @@ export class BufferPool {
     }
   }
 
-  /** Lets idle buffers go until they fit beside `lentBytes` of lent ones. */
-  #dropIdle(lentBytes: number): void {
-    for (const [bytes, shelf] of this.#idle) {
-      while (shelf.length > 0 && this.#idleBytes + lentBytes > this.#bytesMax) {
+  /** Lets idle buffers go until so many bytes more fit beside them, those lent and those kept. */
+  #dropIdle(bytes: number): void {
+    const bytesMax = this.#bytesMax + this.#keptBytesMax
+    for (const [size, shelf] of this.#idle) {
+      while (shelf.length > 0 && this.#idleBytes + this.#lentBytes + this.#keptBytes + bytes > bytesMax) {
         // As garbage it would lie beside what is lent in its stead.
         freeBuffer(shelf.pop()!)
-        this.#idleBytes -= bytes
+        this.#idleBytes -= size
       }
-      if (shelf.length === 0) this.#idle.delete(bytes)
+      if (shelf.length === 0) this.#idle.delete(size)
     }
   }
 }

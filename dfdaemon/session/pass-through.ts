@@ -5,9 +5,9 @@ import { PantalaError } from '../../shared/errors.ts'
 import type { Geometry } from '../../shared/piece.ts'
 import { contentOf } from '../../shared/task-key.ts'
 import type { SourceFetcher, SourceRange } from '../fetch/source-fetcher.ts'
-import { lendChunk } from './blob-sending.ts'
+import { type ChunkLoan, lendChunk } from './blob-sending.ts'
 import type { TakeChunk } from './blobs.ts'
-import type { BufferPool, Loan } from './buffer-pool.ts'
+import type { BufferPool } from './buffer-pool.ts'
 import { SentPieces } from './sent-pieces.ts'
 import type { SessionMetrics } from './session-components.ts'
 import { WRONG_TRIES_MAX } from './wrong-blob.ts'
@@ -57,7 +57,7 @@ class CheckedPass {
   readonly #c: PassComponents
   readonly #range: SourceRange
   readonly #begun: BegunBlob | undefined
-  readonly #loan: Loan
+  readonly #loan: ChunkLoan
   /** The end of the blob, from `#tailStart` on: handed on when the whole digest is right. */
   readonly #tail: Buffer
   readonly #tailStart: number

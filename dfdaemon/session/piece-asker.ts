@@ -26,6 +26,9 @@ const MOVED_AFTER_MS = 100
 /** Pieces that only a seed offers, and so dealt to this host, that are asked of it beyond its window: what others have as well must not hold them up. */
 const SOLE_PIECES = 4
 
+/** So many pieces are taken in any order, the same for no two hosts, before those of parents that hold all are taken in theirs. */
+const ORDERED_AFTER_PIECES = 8
+
 export interface AskerInit {
   readonly geometry: Geometry
   readonly signal: AbortSignal
@@ -40,8 +43,8 @@ export interface AskerInit {
   isPartial(): boolean
   /** True if others are asked for only a few at a time, so that those that become urgent are soon served. */
   isGentle(): boolean
-  /** Stores a piece whose hash was checked; the buffer may be reused when the promise settles. */
-  land(piece: number, bytes: Buffer, hash: Uint8Array, host: HostId): Promise<void>
+  /** Stores a piece whose hash was checked; the loan, whose buffer begins with its bytes, may be given back when the promise settles. */
+  land(piece: number, bytes: Buffer, hash: Uint8Array, host: HostId, loan: Loan): Promise<void>
   onCorrupt(piece: number, host: HostId): void
   /** This host's own fault (its disk); the session can't go on. */
   onBroken(error: PantalaError): void
@@ -190,6 +193,8 @@ export class PieceAsker {
         !this.#requests.has(piece) &&
         !this.#init.isElsewhere(piece),
       urgent,
+      // Who holds all of it has no use for a piece of ours; others that have, if there are any, are known by then.
+      inOrder: have.count >= ORDERED_AFTER_PIECES && links.every(link => link.have.isFull),
       picksMax: Math.max(room, 1),
       random: this.#random,
     })
@@ -260,8 +265,7 @@ export class PieceAsker {
       stalled,
       silentForMs,
     })
-    const bytes = loan.buffer.subarray(0, pieceLength(this.#init.geometry, piece))
-    void this.#fetch(link, request, bytes).finally(() => {
+    void this.#fetch(link, request, loan).finally(() => {
       const next = request.movesTo === undefined ? undefined : this.#nextFor(request)
       if (next !== undefined) this.#request(next, piece, loan)
       else loan.giveBack()
@@ -276,9 +280,10 @@ export class PieceAsker {
     return this.#parents.live.find(({ host, have }) => host === movesTo && have.has(piece))
   }
 
-  async #fetch(link: ParentLink, request: PieceRequest, bytes: Buffer): Promise<void> {
+  async #fetch(link: ParentLink, request: PieceRequest, loan: Loan): Promise<void> {
     const { piece } = request
-    const { hashes } = this.#init
+    const { hashes, geometry } = this.#init
+    const bytes = loan.buffer.subarray(0, pieceLength(geometry, piece))
     try {
       await link.fetch(piece, bytes, request.abort.signal)
       request.arrived = true
@@ -296,7 +301,7 @@ export class PieceAsker {
         request,
         new PantalaError('DEADLINE_PASSED', { detail: 'landed from another parent' }),
       )
-      await this.#init.land(piece, bytes, hash, link.host)
+      await this.#init.land(piece, bytes, hash, link.host, loan)
     } catch (error) {
       if (request.abort.signal.aborted || this.#init.signal.aborted) return
       if (request.movesTo !== undefined && isPantalaError(error, 'DEADLINE_PASSED')) return

@@ -1,13 +1,15 @@
 // Where a session's pieces come from: parents, the source as granted, or, while no supernode helps, whoever can be found. Lands nothing itself.
-import type { Bitfield } from '../../shared/bitfield.ts'
+import { Bitfield } from '../../shared/bitfield.ts'
 import type { Digest } from '../../shared/digest.ts'
 import type { PantalaError } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/logger.ts'
 import { type Geometry, pieceCount } from '../../shared/piece.ts'
 import { hashPiece } from '../../shared/piece-hash.ts'
-import type { Candidate, HostId, PieceRun, SourceRef } from '../../shared/protocol/messages.ts'
+import type { Candidate, HostId, PieceRun, Registered, SourceRef } from '../../shared/protocol/messages.ts'
 import type { BlobHandle } from '../store/blob-store.ts'
+import type { Loan } from './buffer-pool.ts'
 import { HashTrust } from './hash-trust.ts'
+import { reportUntold } from './held-pieces.ts'
 import { LoneHelp, noSearch } from './lone-help.ts'
 import { ParentSet } from './parent-set.ts'
 import { PieceAsker } from './piece-asker.ts'
@@ -32,8 +34,8 @@ export interface GatheringInit {
   /** See SourceRange. */
   readonly passOver: number
   readonly readers: SessionReaders
-  /** Stores a piece whose hash was checked. */
-  land(piece: number, bytes: Buffer, hash: Uint8Array, origin: PieceOrigin): Promise<void>
+  /** Stores a piece whose hash was checked; `loan`: what its bytes are the first of. */
+  land(piece: number, bytes: Buffer, hash: Uint8Array, origin: PieceOrigin, loan: Loan): Promise<void>
   onSourceFailed(runs: readonly PieceRun[], reason: SourceReason, error: PantalaError): void
   /** The last run of the source ended. */
   onSourceIdle(): void
@@ -51,9 +53,11 @@ export class PieceGathering {
   readonly #parents: ParentSet
   readonly #asker: PieceAsker
   readonly #lone: LoneHelp
+  readonly #scheduler: SessionComponents['scheduler']
 
   constructor(components: SessionComponents, init: GatheringInit) {
     this.#init = init
+    this.#scheduler = components.scheduler
     const { digest, geometry, signal, waiters, logger, readers } = init
     const { clock, pool, scheduler, metrics, random, search = noSearch } = components
     const have = (): Bitfield | undefined => init.handle()?.stat.have
@@ -98,10 +102,10 @@ export class PieceGathering {
         from: init.from,
         passOver: init.passOver,
         open: init.open,
-        land: async (piece, bytes) => {
+        land: async (piece, bytes, loan) => {
           const hash = hashPiece(bytes)
           this.trust.learn([piece], hash)
-          await init.land(piece, bytes, hash, 'source')
+          await init.land(piece, bytes, hash, 'source', loan)
         },
         onFailed: init.onSourceFailed,
         onIdle: reason => {
@@ -172,6 +176,20 @@ export class PieceGathering {
   /** Hashes or pieces may be wanted, or be had, that were not a moment ago. */
   askSoon(): void {
     this.#asker.askSoon()
+  }
+
+  /** What the supernode knows of the task: hashes are learnt, pieces that differ from them dropped, and those that it does not know told. */
+  begin(answer: Pick<Registered, 'hashed' | 'hashes' | 'parents'>): void {
+    const { trust } = this
+    const handle = this.#init.handle()
+    const hashed = new Bitfield(pieceCount(this.#init.geometry), answer.hashed)
+    trust.learn(hashed.pieces(), answer.hashes)
+    if (handle !== undefined) reportUntold(this.#scheduler, handle, hashed)
+    trust.dropWrong().then(
+      () => this.#asker.askSoon(),
+      error => this.#init.onBroken(error),
+    )
+    this.changeParents(answer.parents, [])
   }
 
   changeParents(parents: readonly Candidate[], drop: readonly HostId[]): void {

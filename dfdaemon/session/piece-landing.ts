@@ -7,7 +7,8 @@ import type { HostId } from '../../shared/protocol/messages.ts'
 import type { SchedulerClient } from '../scheduler/scheduler-client.ts'
 import type { BlobHandle } from '../store/blob-store.ts'
 import { BlobVerifier } from './blob-verifier.ts'
-import type { Loan } from './buffer-pool.ts'
+import type { BufferPool, Loan } from './buffer-pool.ts'
+import { type LentPiece, RecentPieces } from './recent-pieces.ts'
 
 /** Where a piece came from: the source, a parent, or (undefined) the supernode's own answer. */
 export type PieceOrigin = 'source' | HostId | undefined
@@ -16,7 +17,8 @@ export interface LandingInit {
   readonly digest: Digest
   readonly geometry: Geometry
   readonly handle: BlobHandle
-  lendBuffer(): Promise<Loan>
+  /** Ends waiting for a buffer. */
+  readonly signal: AbortSignal
   /** A piece is stored and may be read and shared. */
   onLanded(piece: number, bytes: number, origin: PieceOrigin): void
   /** All pieces are stored and the whole digest was checked. If it matches, the blob is committed next. */
@@ -31,27 +33,36 @@ export class PieceLanding {
   readonly #scheduler: Pick<SchedulerClient, 'report'>
   readonly #init: LandingInit
   readonly #verifier: BlobVerifier
+  readonly #recent: RecentPieces
   #settling = false
 
-  constructor(components: { scheduler: Pick<SchedulerClient, 'report'> }, init: LandingInit) {
+  constructor(
+    components: { scheduler: Pick<SchedulerClient, 'report'>; pool: BufferPool },
+    init: LandingInit,
+  ) {
     this.#scheduler = components.scheduler
     this.#init = init
-    const { handle } = init
+    const { handle, digest, geometry, signal } = init
+    const read = (position: number, into: Uint8Array) => handle.read(position, into)
+    const recent = new RecentPieces(components, { geometry, signal, read })
+    this.#recent = recent
     this.#verifier = new BlobVerifier(
-      {
-        read: (position, into) => handle.read(position, into),
-        readable: piece => handle.stat.have.has(piece),
-        lendBuffer: () => init.lendBuffer(),
-      },
-      { digest: init.digest, geometry: init.geometry },
+      { readable: piece => handle.stat.have.has(piece), bring: piece => recent.bring(piece) },
+      { digest, geometry },
     )
   }
 
   /**
-   * Stores a piece that matched `hash`. The bytes may be reused when the promise settles.
+   * Stores a piece that matched `hash`. The bytes may be reused when the promise settles, unless they are those of `loan`, which keeps them then.
    * @throws PantalaError STORE_FULL | STORE_FAILED
    */
-  async land(piece: number, bytes: Buffer, hash: Uint8Array, origin: PieceOrigin): Promise<void> {
+  async land(
+    piece: number,
+    bytes: Buffer,
+    hash: Uint8Array,
+    origin: PieceOrigin,
+    loan?: Loan,
+  ): Promise<void> {
     const { handle, digest } = this.#init
     if (handle.stat.have.has(piece)) return
     const stored = handle.writePiece(piece, bytes, hash)
@@ -59,6 +70,8 @@ export class PieceLanding {
     this.#verifier.offer(piece, bytes)
     await stored
     this.#verifier.noteStored(piece)
+    if (loan !== undefined && this.#isSoonTaken(piece)) this.#recent.keep(piece, loan)
+    else this.#recent.forget(piece)
     const fromSource = origin === 'source'
     this.#scheduler.report({
       digest,
@@ -88,6 +101,20 @@ export class PieceLanding {
     if (geometry.size === 0) this.settle()
   }
 
+  /**
+   * A stored piece from memory, or a promise while it is being read back; undefined if it is neither. `all`: all of it is wanted, so that it is read
+   * back for this reader and for the digest together where that has yet to come to it.
+   */
+  lend(piece: number, all: boolean): LentPiece | Promise<LentPiece> | undefined {
+    const lent = this.#recent.lend(piece)
+    return lent === undefined && all && this.#isNext(piece) ? this.#recent.bring(piece) : lent
+  }
+
+  /** Keeps nothing in memory any more. */
+  close(): void {
+    this.#recent.close()
+  }
+
   /** See BlobVerifier. */
   hashedPrefix(): DigestCheck | undefined {
     return this.#verifier.hashedPrefix()
@@ -103,6 +130,18 @@ export class PieceLanding {
     if (this.#settling) return
     this.#settling = true
     this.#checkWhole().catch(error => this.#init.onBroken(error))
+  }
+
+  /** The digest takes the piece next, or after the one it is at. */
+  #isNext(piece: number): boolean {
+    const ahead = piece - this.#verifier.hashedPieces
+    return ahead === 0 || ahead === 1
+  }
+
+  /** Near enough to where the digest is, and so most readers, to be taken before others take its place. */
+  #isSoonTaken(piece: number): boolean {
+    const ahead = piece - this.#verifier.hashedPieces
+    return ahead >= -this.#recent.piecesMax && ahead < this.#recent.piecesMax
   }
 
   /** Readers need not wait for the disk: the bytes are right, and a crash before the commit only costs another check. */

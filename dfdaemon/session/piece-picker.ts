@@ -22,6 +22,8 @@ export interface PickQuestion {
   wanted(piece: number): boolean
   /** Pieces that readers wait for, most urgent first; they may be unwanted or offered by nobody. */
   readonly urgent: readonly number[]
+  /** True where nobody could trade pieces with this host: the others are taken from the first on, as they are hashed and read, and not the rarest. */
+  readonly inOrder?: boolean
   /** How many picks at most (free buffers). */
   readonly picksMax: number
   /** Uniform in [0, 1). */
@@ -35,7 +37,7 @@ export interface Pick {
 }
 
 /**
- * Urgent pieces come first, the others by how few parents offer them, ties in random order so that hosts that start together ask for
+ * Urgent pieces come first, the others, unless they are taken in order, by how few parents offer them, ties in random order so that hosts that start together ask for
  * different pieces. Each pick goes to the parent with the most room left, among equals to any, so that all parents get about as many; to a seed only
  * if no other has room, to one that is far slower than the others only if a seed has none either.
  */
@@ -65,6 +67,12 @@ export function pickPieces(question: PickQuestion): Pick[] {
   }
   for (const [offer, { spare = 0 }] of offers.entries()) rooms[offer] = Math.max(0, rooms[offer]! - spare)
   if (roomLeft <= 0 && soleRooms.every(room => room === 0)) return picks
+
+  if (question.inOrder === true) {
+    for (let piece = 0; piece < question.pieces && roomLeft > 0; piece++)
+      if (!taken.has(piece) && question.wanted(piece)) give(piece)
+    return picks
+  }
 
   const ranked: Array<{ piece: number; holders: number; tie: number }> = []
   for (let piece = 0; piece < question.pieces; piece++) {

@@ -1,5 +1,6 @@
 // What can be read of a blob while its pieces land, and how far; the last piece is held back until the whole digest was checked.
 import { type Geometry, pieceAt, pieceCount, pieceOffset } from '../../shared/piece.ts'
+import type { LentPiece } from './recent-pieces.ts'
 import type { Awaited } from './session-waiters.ts'
 
 /** Stored bytes, and word of what lands. */
@@ -12,6 +13,8 @@ export interface ReadableBlob {
   /** True once the whole digest was checked and the blob committed. */
   readonly complete: boolean
   read(position: number, into: Uint8Array): Promise<void>
+  /** A piece that is in memory, or is being read into it for others as well; `all`: all of it is wanted. Undefined: it is to be read. */
+  lend?(piece: number, all: boolean): LentPiece | Promise<LentPiece> | undefined
   /** Calls `wake` once when `what` is there, or `fail` once when it never will be; never synchronously. Returns the way to stop waiting. */
   wait(what: Awaited, wake: () => void, fail: (error: Error) => void): () => void
 }

@@ -20,8 +20,8 @@ export interface SourceRunInit {
   readonly passOver?: number
 }
 
-/** Stores one piece; the buffer belongs to the callee until the promise settles. */
-export type LandPiece = (piece: number, bytes: Buffer) => Promise<void>
+/** Stores one piece, whose bytes are the first of the loan's buffer; that belongs to the callee until the promise settles. */
+export type LandPiece = (piece: number, bytes: Buffer, loan: Loan) => Promise<void>
 
 /**
  * Fetches all pieces of the run, in order. Backpressure: no more than PIECES_LANDING_MAX pieces wait for the disk.
@@ -51,7 +51,7 @@ export async function fetchSourceRun(
   const landing = new Set<Promise<void>>()
 
   const landFull = (full: Loan, number: number, bytes: Buffer): void => {
-    const done = land(number, bytes)
+    const done = land(number, bytes, full)
       .catch(error => stop.abort(error))
       .finally(() => {
         full.giveBack()

@@ -285,9 +285,9 @@ export class SourceRuns {
     const end = run.first + run.count
     const stream: RestStream = { next: run.first, awaited: -1, end, cut: new AbortController() }
     const { signal } = this.#init
-    const land: LandPiece = (piece, bytes) => {
+    const land: LandPiece = (piece, bytes, loan) => {
       stream.next = piece + 1
-      return this.#init.land(piece, bytes)
+      return this.#init.land(piece, bytes, loan)
     }
     this.#stream = stream
     try {

@@ -146,3 +146,50 @@ test('buffers go back whatever ends the sending', async () => {
     assert.equal(pool.lentBytes, 0)
   }
 })
+
+test('what is in memory is sent from there, and given back when it was taken', async () => {
+  const { bytes, blob, land, complete } = makeBlob()
+  const out = new Set<number>()
+  const lend = (piece: number) => {
+    if (piece % 2 === 1) return undefined
+    out.add(piece)
+    const start = piece * geometry.pieceSize
+    const lent = {
+      bytes: Buffer.from(bytes.subarray(start, start + geometry.pieceSize)),
+      giveBack() {
+        out.delete(piece)
+        // As when another piece is put there.
+        lent.bytes.fill(0)
+      },
+    }
+    return piece === 2 ? Promise.resolve(lent) : lent
+  }
+  const got: Buffer[] = []
+  const take = async (chunk: Uint8Array): Promise<void> => {
+    for (let turns = 0; turns < 3; turns++) await turn()
+    got.push(Buffer.from(chunk))
+  }
+  for (const piece of [0, 1, 2, 3, 4]) land(piece)
+  complete()
+  const whole = { offset: 0, length: geometry.size, whole: true }
+  await sendBlob({ blob: { ...blob, complete: true, lend }, pool: makePool(), stuck }, whole, take, never)
+  assert.ok(Buffer.concat(got).equals(bytes))
+  assert.equal(out.size, 0)
+})
+
+test('a part of a piece in memory is sent from where it begins to where it ends', async () => {
+  const { bytes, blob, land } = makeBlob()
+  const asked: boolean[] = []
+  const lend = (piece: number, all: boolean) => {
+    asked.push(all)
+    const start = piece * geometry.pieceSize
+    return { bytes: bytes.subarray(start, start + geometry.pieceSize), giveBack() {} }
+  }
+  for (const piece of [1, 2, 3]) land(piece)
+  const part = { offset: 1.5 * geometry.pieceSize, length: 2 * geometry.pieceSize, whole: false }
+  const got: Buffer[] = []
+  const take = async (chunk: Uint8Array): Promise<void> => void got.push(Buffer.from(chunk))
+  await sendBlob({ blob: { ...blob, lend }, pool: makePool(), stuck }, part, take, never)
+  assert.ok(Buffer.concat(got).equals(bytes.subarray(part.offset, part.offset + part.length)))
+  assert.deepEqual(asked, [false, true, false])
+})

@@ -15,12 +15,13 @@ function setUp(blob: Buffer, digest = digestOf(blob)) {
   let readBytes = 0
   const verifier = new BlobVerifier(
     {
-      read: async (position, into) => {
-        readBytes += into.byteLength
-        into.set(blob.subarray(position, position + into.byteLength))
-      },
       readable: piece => have.has(piece),
-      lendBuffer: async () => ({ buffer: Buffer.alloc(MiB), giveBack() {} }),
+      bring: async piece => {
+        const start = pieceOffset(geometry, piece)
+        const bytes = Buffer.from(blob.subarray(start, start + pieceLength(geometry, piece)))
+        readBytes += bytes.byteLength
+        return { bytes, giveBack() {} }
+      },
     },
     { digest, geometry },
   )

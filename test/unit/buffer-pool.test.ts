@@ -67,3 +67,32 @@ test('idle buffers of another size make room', () => {
   // Its memory is free by then, not garbage beside theirs.
   assert.equal(first.buffer.buffer.byteLength, 0)
 })
+
+test('what is kept is not lent again until it is let go, and does not count as lent', () => {
+  const pool = new BufferPool({ clock: systemClock }, { bytesMax: 100, keptBytesMax: 100 })
+  const first = pool.tryLend(100)!
+  const release = first.keep()!
+  first.giveBack()
+  assert.equal(pool.lentBytes, 0)
+  assert.equal(pool.keptBytes, 100)
+  const second = pool.tryLend(100)!
+  assert.notEqual(second.buffer, first.buffer)
+  assert.equal(second.keep(), undefined)
+  release()
+  release()
+  assert.equal(pool.keptBytes, 0)
+  second.giveBack()
+  // Both are idle now, within both bounds together.
+  assert.deepEqual(new Set([pool.tryLend(50)!.buffer.byteLength]), new Set([50]))
+})
+
+test('a buffer that is kept by two and given back comes back with the last of them', () => {
+  const pool = new BufferPool({ clock: systemClock }, { bytesMax: 100, keptBytesMax: 200 })
+  const loan = pool.tryLend(100)!
+  const releases = [loan.keep()!, loan.keep()!]
+  releases[0]!()
+  loan.giveBack()
+  assert.notEqual(pool.tryLend(100)?.buffer, loan.buffer)
+  releases[1]!()
+  assert.equal(pool.keptBytes, 0)
+})

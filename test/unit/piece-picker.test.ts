@@ -111,3 +111,18 @@ test('what only a seed offers is asked of it beyond its window, what others offe
     assert.notEqual(piece, 0)
   }
 })
+
+test('where nobody trades, pieces are asked for from the first on, after what a reader waits for', () => {
+  const all = [0, 1, 2, 3, 4, 5, 6, 7]
+  const picks = ask({
+    offers: [offer(all, 3), offer(all, 2)],
+    urgent: [6],
+    wanted: piece => piece !== 1,
+    inOrder: true,
+  })
+  assert.deepEqual(
+    picks.map(({ piece }) => piece),
+    [6, 0, 2, 3, 4],
+  )
+  assert.equal(picks.filter(({ offer }) => offer === 0).length, 3)
+})
