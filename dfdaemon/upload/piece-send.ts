@@ -11,6 +11,13 @@ export const CHUNK_HEAD_BYTES = CHUNK_ROOM_BYTES + FRAME_HEADER_BYTES
 /** Chunks of one piece that may be read or unsent at the same time; two keep disk and socket busy. */
 export const CHUNKS_AHEAD = 2
 
+/**
+ * Bytes of a chunk are at least so many, and otherwise a part of so many of the piece, as far as a buffer holds them: large ones cost less, and what
+ * is read ahead of a slow socket cannot be taken back.
+ */
+const CHUNK_BYTES_LEAST = 256 * 1024
+const CHUNKS_OF_A_PIECE = 4
+
 /** `sent`: all bytes left; `failed`: the store could not read, though parts may have been sent. */
 export type SendOutcome = 'sent' | 'failed'
 
@@ -28,6 +35,7 @@ export class PieceSend {
   readonly #id: number
   readonly #offset: number
   readonly #length: number
+  readonly #chunkBytes: number
   readonly #onProgress: (bytes: number) => void
   readonly #onDone: (outcome: SendOutcome) => void
   /** Chunks being read or read and not yet given to the stream, in order. */
@@ -54,6 +62,9 @@ export class PieceSend {
     this.#id = init.id
     this.#offset = pieceOffset(components.handle.stat, init.piece)
     this.#length = pieceLength(components.handle.stat, init.piece)
+    const content = components.buffers.bufferBytes - CHUNK_HEAD_BYTES
+    const part = Math.max(CHUNK_BYTES_LEAST, Math.floor(this.#length / CHUNKS_OF_A_PIECE))
+    this.#chunkBytes = Math.min(content, part)
     this.#onProgress = init.onProgress
     this.#onDone = init.onDone
     this.#pump()
@@ -82,7 +93,7 @@ export class PieceSend {
 
   #readChunk(): void {
     const buffer = this.#buffers.take()
-    const count = Math.min(buffer.byteLength - CHUNK_HEAD_BYTES, this.#length - this.#read)
+    const count = Math.min(this.#chunkBytes, this.#length - this.#read)
     const chunk: Chunk = { buffer, count, ready: false }
     const position = this.#offset + this.#read
     this.#read += count

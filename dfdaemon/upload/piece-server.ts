@@ -61,7 +61,7 @@ const DEFAULTS = {
   childrenMax: 1024,
   requestsQueuedMax: 8192,
   subscriptionsMax: 16_384,
-  chunkBytes: 256 * 1024,
+  chunkBytes: 512 * 1024,
   stallMs: 10_000,
   queueWaitMs: 6_000,
   helloMs: 5_000,
