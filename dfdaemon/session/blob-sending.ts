@@ -101,14 +101,14 @@ export function lendChunk(pool: BufferPool): ChunkLoan {
 
 /** What is being read back is waited for unless the disk is stuck, and then given back by itself. @throws the signal's reason */
 async function lentWithin(
-  lending: LentPiece | Promise<LentPiece> | undefined,
+  lending: LentPiece | Promise<LentPiece | undefined> | undefined,
   stuck: AbortSignal,
 ): Promise<LentPiece | undefined> {
   if (!(lending instanceof Promise)) return lending
   try {
     return await abortable(lending, stuck)
   } catch (error) {
-    lending.then(lent => lent.giveBack()).catch(() => {})
+    lending.then(lent => lent?.giveBack()).catch(() => {})
     throw error
   }
 }

@@ -151,7 +151,7 @@ export class BlobSession implements ReadableBlob {
     return Promise.reject(this.#wrong?.error ?? new PantalaError('STORE_FAILED', { detail: 'not open' }))
   }
 
-  lend(piece: number, all: boolean): LentPiece | Promise<LentPiece> | undefined {
+  lend(piece: number, all: boolean): LentPiece | Promise<LentPiece | undefined> | undefined {
     return this.#landing?.lend(piece, all)
   }
 

@@ -102,12 +102,14 @@ export class PieceLanding {
   }
 
   /**
-   * A stored piece from memory, or a promise while it is being read back; undefined if it is neither. `all`: all of it is wanted, so that it is read
-   * back for this reader and for the digest together where that has yet to come to it.
+   * A stored piece from memory, or a promise while it is being read back; undefined if it is neither, or if others need its buffer. `all`: all of it is
+   * wanted, so that it is read back for this reader and for the digest together where that has yet to come to it.
    */
-  lend(piece: number, all: boolean): LentPiece | Promise<LentPiece> | undefined {
-    const lent = this.#recent.lend(piece)
-    return lent === undefined && all && this.#isNext(piece) ? this.#recent.bring(piece) : lent
+  lend(piece: number, all: boolean): LentPiece | Promise<LentPiece | undefined> | undefined {
+    const isForBoth = all && this.#isNext(piece)
+    const lent = isForBoth ? this.#recent.bring(piece) : this.#recent.lend(piece)
+    // A client may take a piece as slowly as it likes.
+    return lent instanceof Promise ? lent.then(keptOnly) : lent
   }
 
   /** Keeps nothing in memory any more. */
@@ -152,4 +154,9 @@ export class PieceLanding {
     await this.#init.handle.commit()
     this.#init.onCommitted()
   }
+}
+
+function keptOnly(lent: LentPiece): LentPiece | undefined {
+  if (!lent.isKept) lent.giveBack()
+  return lent.isKept ? lent : undefined
 }

@@ -14,7 +14,7 @@ export interface ReadableBlob {
   readonly complete: boolean
   read(position: number, into: Uint8Array): Promise<void>
   /** A piece that is in memory, or is being read into it for others as well; `all`: all of it is wanted. Undefined: it is to be read. */
-  lend?(piece: number, all: boolean): LentPiece | Promise<LentPiece> | undefined
+  lend?(piece: number, all: boolean): LentPiece | Promise<LentPiece | undefined> | undefined
   /** Calls `wake` once when `what` is there, or `fail` once when it never will be; never synchronously. Returns the way to stop waiting. */
   wait(what: Awaited, wake: () => void, fail: (error: Error) => void): () => void
 }

@@ -11,6 +11,8 @@ const nothing = Buffer.alloc(0)
 /** A piece in memory, which stays as it is until it is given back, once. */
 export interface LentPiece {
   readonly bytes: Buffer
+  /** False if it is in a buffer that pieces under way are waiting for: not for who may take long. */
+  readonly isKept: boolean
   giveBack(): void
 }
 
@@ -21,6 +23,8 @@ interface Held {
   users: number
   /** False once its place was given to another. */
   isCurrent: boolean
+  /** Its buffer counts as kept, not as lent. */
+  isKept: boolean
 }
 
 interface Coming {
@@ -60,7 +64,7 @@ export class RecentPieces {
     const release = this.#keepOf(loan)
     if (release === undefined) return
     const bytes = loan.buffer.subarray(0, pieceLength(this.#init.geometry, piece))
-    this.#place(piece, { bytes, release, users: 0, isCurrent: true })
+    this.#place(piece, { bytes, release, users: 0, isCurrent: true, isKept: true })
   }
 
   /** The piece, if it is in memory; a promise if it is being read back; else undefined. */
@@ -77,7 +81,7 @@ export class RecentPieces {
   bring(piece: number): LentPiece | Promise<LentPiece> {
     const there = this.lend(piece)
     if (there !== undefined) return there
-    const held: Held = { bytes: nothing, release: () => {}, users: 0, isCurrent: false }
+    const held: Held = { bytes: nothing, release: () => {}, users: 0, isCurrent: false, isKept: false }
     const read = this.#readBack(piece, held).finally(() => this.#coming.delete(piece))
     this.#coming.set(piece, { held, read })
     return this.lend(piece)!
@@ -116,6 +120,7 @@ export class RecentPieces {
     loan.giveBack()
     held.release = release
     held.isCurrent = true
+    held.isKept = true
     this.#place(piece, held)
   }
 
@@ -144,6 +149,9 @@ function lendHeld(held: Held): LentPiece {
   return {
     get bytes() {
       return held.bytes
+    },
+    get isKept() {
+      return held.isKept
     },
     giveBack: () => {
       if (!isOut) return

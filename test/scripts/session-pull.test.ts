@@ -204,3 +204,31 @@ test('sessions that wait in line for the same buffers all get their turn', async
   for (const [index, stage] of stages.entries()) assert.deepEqual(blobs[index], stage.blob)
   assert.equal(pool.lentBytes, 0)
 })
+
+test('readers that stop taking keep no buffer from pieces that are under way', async () => {
+  const size = 12 * 1024 * 1024
+  for (const keptBytesMax of [0, 1024 * 1024]) {
+    const pool = new BufferPool({ clock: systemClock }, { bytesMax: 1024 * 1024, keptBytesMax })
+    const stage = setStage({ size, pool })
+    const parents = [stage.parent('h1', stage.all), stage.parent('h2', stage.all)]
+    stage.scheduler.registerAnswer = () => stage.answer(stage.all, parents)
+    const gone = new AbortController()
+    const gate = Promise.withResolvers<void>()
+    gate.promise.catch(() => {})
+    // One in each piece.
+    const stopped = stage.all.map(async piece => {
+      const open = await stage.open()
+      let taken = 0
+      const take = async (chunk: Uint8Array) => {
+        taken += chunk.byteLength
+        if (taken > piece * stage.geometry.pieceSize) await gate.promise
+      }
+      await open.send(0, size, take, gone.signal).finally(() => open.close())
+    })
+    assert.deepEqual(await stage.pull(), stage.blob)
+    gate.reject(new Error('the client went away'))
+    for (const one of await Promise.allSettled(stopped)) assert.equal(one.status, 'rejected')
+    await until(() => stage.table.size === 0)
+    assert.deepEqual([pool.lentBytes, pool.keptBytes], [0, 0])
+  }
+})

@@ -20,7 +20,7 @@ function setUp(blob: Buffer, digest = digestOf(blob)) {
         const start = pieceOffset(geometry, piece)
         const bytes = Buffer.from(blob.subarray(start, start + pieceLength(geometry, piece)))
         readBytes += bytes.byteLength
-        return { bytes, giveBack() {} }
+        return { isKept: false, bytes, giveBack() {} }
       },
     },
     { digest, geometry },
