@@ -15,7 +15,9 @@ export interface ClusterOptions {
   readonly program?: readonly string[]
   /** More settings for each dfdaemon (by number, from 0) or for the supernode, as their configuration files have them. */
   readonly dfdaemonSettings?: ((host: number) => HostSettings) | undefined
-  readonly supernodeSettings?: Readonly<Record<string, unknown>>
+  readonly supernodeSettings?: Readonly<Record<string, unknown>> & {
+    readonly seed?: Readonly<Record<string, unknown>>
+  }
 }
 
 /** Settings of a dfdaemon; those under `proxy` are beside its address. */
@@ -103,14 +105,15 @@ export class LocalCluster {
 
   async #startSupernode(signal: AbortSignal): Promise<string> {
     const [api, peer, seed] = (await findFreePorts(3)) as [number, number, number]
+    const { seed: seedSettings, ...more } = this.#options.supernodeSettings ?? {}
     const settings = {
       dataDir: join(this.#directory, 'supernode'),
       api: { address: `127.0.0.1:${api}` },
       peer: { address: `127.0.0.1:${peer}` },
-      seed: { peerAddress: `127.0.0.1:${seed}` },
+      seed: { peerAddress: `127.0.0.1:${seed}`, ...seedSettings },
       upstreams: this.#options.upstreams(),
       log: { format: 'json' },
-      ...this.#options.supernodeSettings,
+      ...more,
     }
     let address: string | undefined
     const pattern = new RegExp(`/ip4/127\\.0\\.0\\.1/tcp/${peer}/p2p/[1-9A-HJ-NP-Za-km-z]+`)

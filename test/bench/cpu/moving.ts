@@ -18,7 +18,7 @@ export interface MovingFigures {
 const MiB = 2 ** 20
 const GiB = 2 ** 30
 const BLOB_BYTES = 512 * MiB
-/** Small, so that what was moved is evicted. */
+/** Small, so that what was moved is evicted: of each host, and of the seed, which would fill the disk otherwise. */
 const QUOTA = '1536MiB'
 
 export async function measureMoving(gib: number): Promise<MovingFigures> {
@@ -29,6 +29,7 @@ export async function measureMoving(gib: number): Promise<MovingFigures> {
     program: bundledProgram(),
     upstreams: () => plainHttpUpstreams(registry.address),
     dfdaemonSettings: () => ({ store: { quotaBytes: QUOTA } }),
+    supernodeSettings: { seed: { quotaBytes: QUOTA } },
   })
   try {
     await cluster.start(AbortSignal.timeout(120_000))
