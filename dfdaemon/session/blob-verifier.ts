@@ -98,8 +98,10 @@ export class BlobVerifier {
         this.#before.set(piece, this.#check.copy())
         for (let at = 0; at < lent.bytes.byteLength; at += HASH_SLICE_BYTES) {
           // Others have their turn on the event loop, as they have it while a piece is read.
-          if (hashedBytes >= HASH_TURN_BYTES) await nextTurn()
-          if (hashedBytes >= HASH_TURN_BYTES) hashedBytes = 0
+          if (hashedBytes >= HASH_TURN_BYTES) {
+            await nextTurn()
+            hashedBytes = 0
+          }
           const slice = lent.bytes.subarray(at, at + HASH_SLICE_BYTES)
           this.#check.update(slice)
           hashedBytes += slice.byteLength

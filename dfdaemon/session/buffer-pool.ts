@@ -3,9 +3,9 @@ import type { Clock, Timer } from '../../shared/clock.ts'
 import { freeBuffer } from '../../shared/free-buffer.ts'
 
 /** Piece buffers on loan at the same time, all sessions together, in bytes. */
-export const PIECE_BUFFER_BYTES_MAX = 40 * 1024 * 1024
+const PIECE_BUFFER_BYTES_MAX = 40 * 1024 * 1024
 /** Those kept beside them, for digests and readers. */
-export const KEPT_PIECE_BYTES_MAX = 24 * 1024 * 1024
+const KEPT_PIECE_BYTES_MAX = 24 * 1024 * 1024
 /** A host's piece buffers. */
 export const PIECE_BUFFERS = { bytesMax: PIECE_BUFFER_BYTES_MAX, keptBytesMax: KEPT_PIECE_BYTES_MAX }
 

@@ -174,12 +174,7 @@ test('an empty blob has nothing to grant', () => {
 })
 
 test('of each zone one host crosses to the others, the rest take from it', () => {
-  const story = new ClusterScript()
-  story.join('seed', { seed: true, zone: 'a' })
-  for (const host of ['b1', 'b2', 'b3']) {
-    story.join(host, { zone: 'b' })
-    story.register(host)
-  }
+  const story = setZones()
   story.cutPieces('seed', 0, 1)
   story.takePieces('b1', 'seed', 0)
   story.scheduler.flush(story.now)
@@ -200,12 +195,7 @@ test('of each zone one host crosses to the others, the rest take from it', () =>
 })
 
 test('who has all of its own zone for parents is not sent to others for more, also when nobody crosses any more', () => {
-  const story = new ClusterScript()
-  story.join('seed', { seed: true, zone: 'a' })
-  for (const host of ['b1', 'b2', 'b3']) {
-    story.join(host, { zone: 'b' })
-    story.register(host)
-  }
+  const story = setZones()
   story.cutPieces('seed', 0, 1, 2, 3, 4, 5, 6, 7)
   story.takePieces('b1', 'seed', 0, 1, 2, 3, 4, 5, 6, 7)
   story.finish('b1', 'done')
@@ -244,3 +234,14 @@ test('no host that pulls takes all the children: the first holder has twenty at 
   story.pass(3000)
   for (let number = 0; number < 30; number++) assert.ok(story.parentsOf(`h${number}`).length > 0)
 })
+
+/** A seed in zone a, and three hosts of zone b that want the task. */
+function setZones(): ClusterScript {
+  const story = new ClusterScript()
+  story.join('seed', { seed: true, zone: 'a' })
+  for (const host of ['b1', 'b2', 'b3']) {
+    story.join(host, { zone: 'b' })
+    story.register(host)
+  }
+  return story
+}
