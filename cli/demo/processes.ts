@@ -1,6 +1,8 @@
 // Child processes that never outlive us: started with their output kept, waited for, stopped by their own process id.
 import { type ChildProcess, spawn } from 'node:child_process'
-import { createServer } from 'node:net'
+import { randomInt } from 'node:crypto'
+import { once } from 'node:events'
+import { createServer, type Server } from 'node:net'
 import { createInterface } from 'node:readline'
 
 export interface ProcessOptions {
@@ -174,20 +176,32 @@ export function readLogLine(line: string): string {
   }
 }
 
-/** Finds ports that are free now, all different. Another process may still take one before its use. */
+/**
+ * Below the ports that kernels give to connections and to whoever listens on port 0 (Linux begins at 32768, macOS at 49152) and below those
+ * that Kubernetes opens on its nodes (from 30000).
+ */
+const quietPorts = { first: 16_384, last: 29_999 }
+const PORT_TRIES = 100
+
+/**
+ * Finds ports that are free now, all different. They are chosen at random where no kernel hands ports out by itself: one of those would be
+ * some connection's within the second that a process needs to come up and take it.
+ */
 export async function findFreePorts(count: number, host = '127.0.0.1'): Promise<number[]> {
-  const servers = await Promise.all(
-    Array.from(
-      { length: count },
-      () =>
-        new Promise<ReturnType<typeof createServer>>((resolve, reject) => {
-          const server = createServer()
-          server.once('error', reject)
-          server.listen(0, host, () => resolve(server))
-        }),
-    ),
-  )
-  const ports = servers.map(server => (server.address() as { port: number }).port)
-  await Promise.all(servers.map(server => new Promise(resolve => server.close(resolve))))
-  return ports
+  const held = await Promise.all(Array.from({ length: count }, () => holdFreePort(host)))
+  await Promise.all(held.map(({ server }) => new Promise(resolve => server.close(resolve))))
+  return held.map(({ port }) => port)
+}
+
+async function holdFreePort(host: string): Promise<{ port: number; server: Server }> {
+  for (let tries = 1; ; tries++) {
+    const port = randomInt(quietPorts.first, quietPorts.last + 1)
+    const server = createServer()
+    try {
+      await once(server.listen(port, host), 'listening')
+      return { port, server }
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE' || tries === PORT_TRIES) throw error
+    }
+  }
 }

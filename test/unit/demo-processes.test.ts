@@ -79,7 +79,8 @@ test('log lines are told in short, other lines as they are', () => {
   assert.equal(readLogLine('{broken'), '{broken')
 })
 
-test('free ports are all different', async () => {
+test('free ports are all different, and none that the kernel would give to a connection before it is used', async () => {
   const ports = await findFreePorts(20)
   assert.equal(new Set(ports).size, 20)
+  for (const port of ports) assert.ok(port >= 1024 && port < 30_000, `port ${port}`)
 })
