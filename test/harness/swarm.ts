@@ -132,7 +132,8 @@ export class Swarm {
     const own: Settings = { 'seed.enabled': 'false', 'api.address': '127.0.0.1:0' }
     const part = place === 0 ? 'supernode' : `supernode-${place}`
     const settings = { ...this.#common(part), ...own, ...this.#options.supernode }
-    const port = /\/tcp\/(\d+)/.exec(this.#supernodeAddresses[place]?.[0] ?? '')?.[1] ?? 0
+    const before = /\/tcp\/(\d+)/.exec(this.#supernodeAddresses[place]?.[0] ?? '')?.[1]
+    const port = before ?? (await findFreePorts(1))[0]
     const supernode = await startSupernodeWith(
       { ...settings, 'peer.address': `127.0.0.1:${port}` },
       this.log.logger(part),
