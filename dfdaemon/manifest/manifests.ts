@@ -133,6 +133,11 @@ export class Manifests {
     return this.#rights.admit(source, digest, fresh, signal)
   }
 
+  /** What `admit` would say of a request that is not `fresh`, where that needs nobody to be asked; undefined elsewhere. */
+  admitKnown(source: SourceRef, digest: Digest): AdmittedBlob | undefined {
+    return this.#rights.admitKnown(source, digest)
+  }
+
   /** Tag or digest: it was pushed or deleted through this host, or may have been. Nothing heard of it before counts any more. */
   noteWrite(source: SourceRef, reference: string): void {
     this.#writes.noteWrite(source, reference)

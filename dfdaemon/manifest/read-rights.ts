@@ -75,13 +75,18 @@ export class ReadRights {
    */
   async admit(source: SourceRef, digest: Digest, fresh: boolean, signal: AbortSignal): Promise<AdmittedBlob> {
     const scope = this.memory.scopeOf(source)
-    const { registry, repository } = source
     if (fresh || !(await this.#isKnown(source, scope, digest, signal)))
       await this.#check(source, scope, digest, fresh, signal)
     const isPublic = this.isOpen(source) || (await this.isPublic(source, digest, signal))
-    return isPublic
-      ? { key: digest, source: { registry, repository } }
-      : { key: privateKey(digest, registry), source }
+    return isPublic ? asAnyone(source, digest) : asCaller(source, digest)
+  }
+
+  /** What `admit` would say, where that needs nobody to be asked; undefined elsewhere. */
+  admitKnown(source: SourceRef, digest: Digest): AdmittedBlob | undefined {
+    const isPublic = this.isOpen(source) || this.#isPublicKnown(source)
+    if (isPublic === undefined || !this.memory.accepts(this.memory.scopeOf(source))) return undefined
+    if (!this.#belongs(source, digest, isPublic)) return undefined
+    return isPublic ? asAnyone(source, digest) : asCaller(source, digest)
   }
 
   /**
@@ -89,12 +94,11 @@ export class ReadRights {
    * nothing can be learnt: then the content stays with its registry.
    */
   async isPublic(source: SourceRef, digest: Digest, signal: AbortSignal): Promise<boolean> {
+    const known = this.#isPublicKnown(source)
+    if (known !== undefined) return known
     const { registry, repository } = source
     const anyone: SourceRef = { registry, repository }
-    if (!this.isOpen(anyone)) return false
     const scope = this.memory.scopeOf(anyone)
-    if (this.memory.accepts(scope)) return true
-    if (this.memory.isRefused(scope)) return this.memory.acceptsWhileAway(scope)
     try {
       const patience = AbortSignal.any([signal, AbortSignal.timeout(PUBLIC_ASK_MS)])
       await this.#ask(anyone, scope, digest, false, patience)
@@ -105,6 +109,15 @@ export class ReadRights {
       else this.memory.postpone(scope, PUBLIC_AWAY_MS)
       return this.memory.acceptsWhileAway(scope)
     }
+  }
+
+  /** The same, as far as it is known by now. */
+  #isPublicKnown({ registry, repository }: SourceRef): boolean | undefined {
+    const anyone: SourceRef = { registry, repository }
+    if (!this.isOpen(anyone)) return false
+    const scope = this.memory.scopeOf(anyone)
+    if (this.memory.accepts(scope)) return true
+    return this.memory.isRefused(scope) ? this.memory.acceptsWhileAway(scope) : undefined
   }
 
   /** What the source's failure means for what is remembered of the caller and the content. */
@@ -176,6 +189,14 @@ export class ReadRights {
     this.memory.confirm(source, digest)
     writes.settle(source, digest, askedAt)
   }
+}
+
+function asAnyone({ registry, repository }: SourceRef, digest: Digest): AdmittedBlob {
+  return { key: digest, source: { registry, repository } }
+}
+
+function asCaller(source: SourceRef, digest: Digest): AdmittedBlob {
+  return { key: privateKey(digest, source.registry), source }
 }
 
 /**

@@ -20,6 +20,16 @@ export interface BlobRouteInit {
 
 const BLOB_TYPE = 'application/octet-stream'
 
+/** Headers of every answer that has the blob, or a part of it. */
+export function blobHeaders(digest: Digest): Record<string, string> {
+  return {
+    'content-type': BLOB_TYPE,
+    'docker-content-digest': digest,
+    'accept-ranges': 'bytes',
+    etag: `"${digest}"`,
+  }
+}
+
 /**
  * Sends the blob, or the ranges asked for; resolves when the last byte left. A HEAD ignores Range (RFC 9110, section 14.2).
  * @throws PantalaError, or the signal's reason when the client went away; after headers the socket must be cut
@@ -39,17 +49,13 @@ export async function serveBlob(
     source: admitted.source,
     size: manifests.sizeOf(source, digest),
   }
-  const common = {
-    'docker-content-digest': digest,
-    'accept-ranges': 'bytes',
-    etag: `"${digest}"`,
-  }
+  const common = blobHeaders(digest)
   if (exchange.method === 'HEAD') {
     const size = await blobs.length(request, signal)
-    response.writeHead(200, { 'content-type': BLOB_TYPE, ...common, 'content-length': size }).end()
+    response.writeHead(200, { ...common, 'content-length': size }).end()
     return true
   }
-  const asked = readAskedRange(exchange, common.etag)
+  const asked = readAskedRange(exchange, `"${digest}"`)
   // What a range means depends on the length, which is told or asked for before anything is fetched.
   const size = asked === undefined ? undefined : await blobs.length(request, signal)
   const spans = size === undefined ? undefined : readRange(asked, size)
@@ -73,7 +79,6 @@ export async function serveBlob(
     if (asked === undefined) leave = components.ahead?.follow(source, digest)
     const span = spans?.[0] ?? { offset: 0, length: blob.size }
     response.writeHead(spans === undefined ? 200 : 206, {
-      'content-type': BLOB_TYPE,
       ...common,
       'content-length': span.length,
       ...(spans === undefined ? {} : { 'content-range': contentRange(span, blob.size) }),
@@ -101,7 +106,7 @@ async function sendParts(
   headers: Record<string, string>,
 ): Promise<void> {
   const { contentType, contentLength, parts, end } = frameRanges(spans, blob.size, BLOB_TYPE)
-  response.writeHead(206, { 'content-type': contentType, ...headers, 'content-length': contentLength })
+  response.writeHead(206, { ...headers, 'content-type': contentType, 'content-length': contentLength })
   for (const { head, span } of parts) {
     body.put(head)
     await sendSpan(blob, span, body, signal)

@@ -35,6 +35,8 @@ export interface ManifestSource {
     fresh: boolean,
     signal: AbortSignal,
   ): Promise<{ readonly key: TaskKey; readonly source: SourceRef }>
+  /** The same where nobody has to be asked for it; undefined elsewhere. */
+  admitKnown(source: SourceRef, digest: Digest): { readonly key: TaskKey } | undefined
 }
 
 /** What writes may have changed: content that is remembered of a repository. */
@@ -103,6 +105,9 @@ export interface ProxyExchange {
   /** Aborted when the client goes away or the request's time is over. */
   readonly signal: AbortSignal
 }
+
+/** Part of every answer: Docker's API for registries, before there was a specification, and clients that look for it. */
+export const versionHeader = { 'docker-distribution-api-version': 'registry/2.0' } as const
 
 /** One header as a single text; repeated ones joined as RFC 9110, section 5.3, allows. */
 export function headerText(exchange: ProxyExchange, name: string): string | undefined {

@@ -4,11 +4,18 @@ import type { Clock } from '../../shared/clock.ts'
 import { isPantalaError, PantalaError } from '../../shared/errors.ts'
 import { type BlobRouteComponents, serveBlob } from './blob-route.ts'
 import { servePassedOn, serveReferrers } from './forward-route.ts'
+import { serveKeptBlob } from './kept-blob-route.ts'
 import { LayersAhead } from './layers-ahead.ts'
 import { serveManifest } from './manifest-route.ts'
 import { answerError } from './oci-error.ts'
 import { type OciRequest, quoteAsked, readOciPath } from './oci-path.ts'
-import type { Face, ProxyComponents, ProxyExchange, PullResult } from './proxy-context.ts'
+import {
+  type Face,
+  type ProxyComponents,
+  type ProxyExchange,
+  type PullResult,
+  versionHeader,
+} from './proxy-context.ts'
 import { dropParameter } from './raw-query.ts'
 import { endAnswer, hasBody } from './request-body.ts'
 import { RootRoute } from './root-route.ts'
@@ -30,7 +37,7 @@ export interface RequestDeskInit {
 }
 
 const ANSWER_MS = 60_000
-export const PATH_CHARS_MAX = 4096
+const PATH_CHARS_MAX = 4096
 
 export class RequestDesk {
   readonly #c: ProxyComponents
@@ -91,6 +98,11 @@ export class RequestDesk {
 
   /** Answers one request; settles when its answer is sent, or cut. Never rejects. */
   async serve(request: IncomingMessage, response: ServerResponse, face: Face): Promise<void> {
+    const admitted = this.#tryAdmit(request, response, face)
+    this.#running++
+    const atOnce = admitted.asked && this.#serveAtOnce(admitted.asked, request, response)
+    if (atOnce !== undefined) return this.#finish(atOnce, request, response)
+    for (const [name, value] of Object.entries(versionHeader)) response.setHeader(name, value)
     const gone = new AbortController()
     const ended = Promise.withResolvers<boolean>()
     // The answer's bound holds also for a part that overlooks the signal.
@@ -105,15 +117,14 @@ export class RequestDesk {
       if (!response.writableEnded || !response.writableFinished) abort('the client went away')
     }
     response.once('close', onClose)
-    response.setHeader('docker-distribution-api-version', 'registry/2.0')
-    this.#running++
     const answerMs = this.#init.answerMs ?? ANSWER_MS
     const deadline = setTimeout(() => {
       if (!response.headersSent) abort(`no answer within ${answerMs} ms`)
     }, answerMs)
     let count: ((result: PullResult) => void) | undefined
     try {
-      const asked = this.#admit(request, response, face)
+      const { asked } = admitted
+      if (asked === undefined) throw admitted.fault
       const exchange = makeExchange(asked, request, response, gone.signal)
       const writes = isWrite(request.method!, asked.target)
       count = this.#counterOf(asked, writes)
@@ -128,9 +139,38 @@ export class RequestDesk {
     } finally {
       clearTimeout(deadline)
       response.off('close', onClose)
-      this.#running--
-      if (this.#running === 0) this.#onIdle?.()
+      this.#leave()
     }
+  }
+
+  /** What takes no question and no wait; undefined if it does. */
+  #serveAtOnce(
+    asked: OciRequest,
+    request: IncomingMessage,
+    response: ServerResponse,
+  ): Promise<void> | undefined {
+    try {
+      return serveKeptBlob(this.#blobs, { asked, request, response }, this.#init)
+    } catch (error) {
+      return Promise.reject(error)
+    }
+  }
+
+  async #finish(sending: Promise<void>, request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { metrics } = this.#c
+    try {
+      await sending
+      metrics.countPull('ok')
+    } catch (error) {
+      metrics.countPull(this.#fail(request, response, error))
+    } finally {
+      this.#leave()
+    }
+  }
+
+  #leave(): void {
+    this.#running--
+    if (this.#running === 0) this.#onIdle?.()
   }
 
   #counterOf({ target }: OciRequest, writes: boolean): ((result: PullResult) => void) | undefined {
@@ -140,10 +180,23 @@ export class RequestDesk {
     return isPull ? result => metrics.countPull(result) : undefined
   }
 
+  /** What is asked for, or why it is not served. */
+  #tryAdmit(
+    request: IncomingMessage,
+    response: ServerResponse,
+    face: Face,
+  ): { readonly asked?: OciRequest; readonly fault?: unknown } {
+    try {
+      return { asked: this.#admit(request, response, face) }
+    } catch (fault) {
+      return { fault }
+    }
+  }
+
   /** @throws PantalaError METHOD_UNSUPPORTED | OVERLOADED | SHUTTING_DOWN, or what is wrong with the path */
   #admit(request: IncomingMessage, response: ServerResponse, face: Face): OciRequest {
     if (this.#closing !== undefined) throw new PantalaError('SHUTTING_DOWN')
-    if (this.#running > this.#init.requestsMax) {
+    if (this.#running >= this.#init.requestsMax) {
       throw new PantalaError('OVERLOADED', { detail: `${this.#init.requestsMax} requests are being served` })
     }
     const url = request.url ?? ''

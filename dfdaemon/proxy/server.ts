@@ -1,11 +1,11 @@
 // One listener of the registry that runtimes pull from: takes connections, and gives each request to the desk with the face it came by.
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
-import { type FastifyReply, type FastifyRequest, fastify } from 'fastify'
+import { fastify } from 'fastify'
 import { isPantalaError } from '../../shared/errors.ts'
 import { baseUrlOf, explainListenFailure, noSchemas } from '../../shared/http-face.ts'
 import type { Face, ForwardProxy } from './proxy-context.ts'
-import { PATH_CHARS_MAX, type RequestDesk } from './request-desk.ts'
+import type { RequestDesk } from './request-desk.ts'
 import { TlsPort, type TlsPortInit } from './tls-port.ts'
 
 export interface ProxyInit {
@@ -37,6 +37,14 @@ const HEADER_BYTES_MAX = 32 * 1024
 /** How often connections are held against that time, in ms. */
 const HEADERS_LOOK_MS = 5_000
 const KEEP_ALIVE_MS = 30_000
+const httpLimits = {
+  requestTimeout: 0,
+  headersTimeout: REQUEST_HEADERS_MS,
+  connectionsCheckingInterval: HEADERS_LOOK_MS,
+  keepAliveTimeout: KEEP_ALIVE_MS,
+  maxHeaderSize: HEADER_BYTES_MAX,
+  noDelay: true,
+} as const
 /** Connections to one listener, tunnels and those that idle included; more are closed at once, so that files and peers still find room. */
 const CONNECTIONS_MAX = 8_192
 
@@ -96,7 +104,7 @@ export class ProxyServer {
   }
 }
 
-/** Takes requests as they come, routes none. */
+/** The framework opens and closes the port; requests go round it, since none needs a route, and its objects for each cost a tenth of a small answer. */
 function openPlainPort({
   serve,
   forwardProxy,
@@ -106,27 +114,21 @@ function openPlainPort({
   readonly forwardProxy: ForwardProxy | undefined
   readonly connectionsMax: number
 }): OpenPort {
-  const take = (request: FastifyRequest, reply: FastifyReply): void => {
-    reply.hijack()
-    serve(request.raw, reply.raw)
+  const open = (): Server => {
+    const server = createServer(httpLimits, serve)
+    server.maxConnections = connectionsMax
+    if (forwardProxy !== undefined)
+      server.on('connect', (request, socket, head) => forwardProxy.connect(request, socket as Socket, head))
+    // Who waits with a body for leave to send it gets it only once the registry takes the request.
+    server.on('checkContinue', serve)
+    return server
   }
   const server = fastify({
     logger: false,
     schemaController: noSchemas,
-    // What the framework itself objects to (escapes in the path) is refused in the registry's own words, too.
-    frameworkErrors: (_error, request, reply) => take(request, reply),
-    routerOptions: { maxParamLength: PATH_CHARS_MAX },
-    bodyLimit: 1,
-    requestTimeout: 0,
-    keepAliveTimeout: KEEP_ALIVE_MS,
+    serverFactory: open,
     forceCloseConnections: true,
     return503OnClosing: false,
-    http: {
-      maxHeaderSize: HEADER_BYTES_MAX,
-      headersTimeout: REQUEST_HEADERS_MS,
-      connectionsCheckingInterval: HEADERS_LOOK_MS,
-      noDelay: true,
-    },
     // A TLS ClientHello, or any other nonsense, is refused at once: docker and podman try TLS first and wait for the refusal.
     clientErrorHandler: (_error, socket) => {
       if (socket.writable)
@@ -134,20 +136,6 @@ function openPlainPort({
       socket.destroySoon?.()
     },
   })
-  server.server.maxConnections = connectionsMax
-  // Bodies of pushes are left unread: the desk passes them on as they come.
-  server.removeAllContentTypeParsers()
-  server.addContentTypeParser('*', (_request, _payload, done) => done(null))
-  server.setErrorHandler((_error, request, reply) => take(request, reply))
-  server.setNotFoundHandler(take)
-  if (forwardProxy !== undefined)
-    server.server.on('connect', (request, socket, head) =>
-      forwardProxy.connect(request, socket as Socket, head),
-    )
-  const method = ['GET', 'HEAD', 'POST', 'PATCH', 'PUT', 'DELETE']
-  server.route({ method, url: '/v2/*', handler: take })
-  // Who waits with a body for leave to send it gets it only once the registry takes the request.
-  server.server.on('checkContinue', serve)
   return {
     address: () => server.server.address(),
     listen: async (host, port) => void (await server.listen({ host, port, backlog: 1024 })),

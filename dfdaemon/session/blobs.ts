@@ -54,6 +54,8 @@ export interface Blobs {
    * verified, or complete), so that errors can still be answered with a status. @throws PantalaError, or the signal's reason
    */
   open(request: BlobRequest, spans: readonly ByteSpan[] | undefined, signal: AbortSignal): Promise<OpenBlob>
+  /** All bytes of a blob that is complete on this host, small and in memory; not to be changed. Undefined for all others. */
+  inMemory(key: TaskKey): Uint8Array | undefined
   /**
    * Begins to fetch a blob for a reader who has not come yet, at a gentle pace; who comes joins in as anywhere. Undefined where there is nothing
    * to begin: it is here, or being fetched, or no place is free that nobody waits for. Never passed through: what the store can't take fails.

@@ -30,10 +30,20 @@ export class LocalBlobs {
     read: (place: ReadingPlace) => OpenBlob,
     signal: AbortSignal,
   ): Promise<OpenBlob | undefined> {
-    const content = contentOf(key)
-    // What anyone may have may also be had by who asks under a credential.
-    const keys = content === key ? [key] : [key, content]
-    return this.#openKept(keys) ?? (await this.#openStored(keys, read, signal))
+    const kept = this.inMemory(key)
+    if (kept !== undefined) return openBytes(kept, 'cache', () => {})
+    return this.#openStored(keysFor(key), read, signal)
+  }
+
+  /** All bytes of a small blob that was read lately, while the store has it too. */
+  inMemory(key: TaskKey): Buffer | undefined {
+    for (const each of keysFor(key)) {
+      const bytes = this.#small.get(each)
+      if (bytes === undefined) continue
+      if (this.#c.store.touch(each)) return bytes
+      this.#small.forget(each)
+    }
+    return undefined
   }
 
   /** For a reader who has begun elsewhere. Undefined if it is not complete here. @throws PantalaError STORE_FAILED, or the signal's reason */
@@ -61,17 +71,6 @@ export class LocalBlobs {
       return undefined
     }
     return this.#small.keep(key, bytes) ? openBytes(bytes, 'swarm', close) : undefined
-  }
-
-  /** From memory, while the store has it too. */
-  #openKept(keys: readonly TaskKey[]): OpenBlob | undefined {
-    for (const key of keys) {
-      const bytes = this.#small.get(key)
-      if (bytes === undefined) continue
-      if (this.#c.store.touch(key)) return openBytes(bytes, 'cache', () => {})
-      this.#small.forget(key)
-    }
-    return undefined
   }
 
   async #openStored(
@@ -111,6 +110,12 @@ export class LocalBlobs {
       await handle.close()
     }
   }
+}
+
+/** What anyone may have may also be had by who asks under a credential. */
+function keysFor(key: TaskKey): readonly TaskKey[] {
+  const content = contentOf(key)
+  return content === key ? [key] : [key, content]
 }
 
 function openBytes(bytes: Buffer, from: OpenBlob['from'], close: () => void): OpenBlob {

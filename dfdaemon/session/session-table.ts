@@ -6,7 +6,7 @@ import { FairQueue } from '../../shared/fair-queue.ts'
 import { BLOB_BYTES_MAX, type Geometry, geometryFor, pieceAt, pieceCount } from '../../shared/piece.ts'
 import type { Candidate, Grant } from '../../shared/protocol/messages.ts'
 import type { SourceClient } from '../../shared/source/source-client.ts'
-import { contentOf } from '../../shared/task-key.ts'
+import { contentOf, type TaskKey } from '../../shared/task-key.ts'
 import { BlobReader, isStoreFault, type PassOn, type ReadingPlace } from './blob-reader.ts'
 import { BlobSession } from './blob-session.ts'
 import type { BlobAhead, BlobRequest, Blobs, ByteSpan, OpenBlob } from './blobs.ts'
@@ -45,6 +45,7 @@ interface SeatedReader {
   readonly place: ReadingPlace
 }
 
+type Spans = readonly ByteSpan[] | undefined
 type NewSession = Omit<SessionInit, 'lingerMs' | 'prefetch' | 'onWrong' | 'onEnd'>
 
 export class SessionTable implements Blobs {
@@ -77,11 +78,11 @@ export class SessionTable implements Blobs {
     return [...this.#sessions.values()].map(session => session.describe())
   }
 
-  async open(
-    request: BlobRequest,
-    spans: readonly ByteSpan[] | undefined,
-    signal: AbortSignal,
-  ): Promise<OpenBlob> {
+  inMemory(key: TaskKey): Uint8Array | undefined {
+    return this.#c.store.stuck.aborted ? undefined : this.#local.inMemory(key)
+  }
+
+  async open(request: BlobRequest, spans: Spans, signal: AbortSignal): Promise<OpenBlob> {
     signal.throwIfAborted()
     const { stuck } = this.#c.store
     const opening = stuck.aborted ? Promise.reject(stuck.reason) : this.#openHere(request, spans, signal)
@@ -97,11 +98,7 @@ export class SessionTable implements Blobs {
   }
 
   /** @throws PantalaError, STORE_FULL and STORE_FAILED among them, or the signal's reason */
-  async #openHere(
-    request: BlobRequest,
-    spans: readonly ByteSpan[] | undefined,
-    signal: AbortSignal,
-  ): Promise<OpenBlob> {
+  async #openHere(request: BlobRequest, spans: Spans, signal: AbortSignal): Promise<OpenBlob> {
     const { digest } = request
     const cached = await this.#openLocal(request, spans, signal).catch(error => {
       // What the disk can't give is fetched, as if it were not here.
@@ -206,11 +203,7 @@ export class SessionTable implements Blobs {
   }
 
   /** See LocalBlobs. */
-  #openLocal(
-    request: BlobRequest,
-    spans: readonly ByteSpan[] | undefined,
-    signal: AbortSignal,
-  ): Promise<OpenBlob | undefined> {
+  #openLocal(request: BlobRequest, spans: Spans, signal: AbortSignal): Promise<OpenBlob | undefined> {
     return this.#local.open(request.digest, place => this.#read(request, spans, place), signal)
   }
 
@@ -228,7 +221,7 @@ export class SessionTable implements Blobs {
     return ended.length > 0
   }
 
-  #read(request: BlobRequest, spans: readonly ByteSpan[] | undefined, place: ReadingPlace): OpenBlob {
+  #read(request: BlobRequest, spans: Spans, place: ReadingPlace): OpenBlob {
     const { digest } = request
     const findNext = async (signal: AbortSignal): Promise<ReadingPlace | undefined> => {
       const session = this.#sessions.get(digest)
@@ -256,7 +249,7 @@ export class SessionTable implements Blobs {
   async #openSession(
     request: BlobRequest,
     size: number,
-    spans: readonly ByteSpan[] | undefined,
+    spans: Spans,
     signal: AbortSignal,
   ): Promise<OpenBlob> {
     const { digest } = request
@@ -296,7 +289,7 @@ export class SessionTable implements Blobs {
   #seatReader(
     request: BlobRequest,
     size: number,
-    spans: readonly ByteSpan[] | undefined,
+    spans: Spans,
     signal: AbortSignal,
   ): Promise<SeatedReader> | SeatedReader {
     const { digest, source } = request
@@ -313,7 +306,7 @@ export class SessionTable implements Blobs {
     return this.#queue.wait(`${source.registry}/${source.repository}`, take, signal)
   }
 
-  #join(session: BlobSession, spans: readonly ByteSpan[] | undefined): SeatedReader {
+  #join(session: BlobSession, spans: Spans): SeatedReader {
     if (spans !== undefined) this.#inParts.add(session.digest)
     const seat = session.join(spans?.map(span => piecesIn(session.geometry, span)))
     const place: ReadingPlace = {

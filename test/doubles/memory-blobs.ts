@@ -9,6 +9,7 @@ import type {
 } from '../../dfdaemon/session/blobs.ts'
 import { type Digest, digestOf } from '../../shared/digest.ts'
 import { PantalaError } from '../../shared/errors.ts'
+import type { TaskKey } from '../../shared/task-key.ts'
 
 const CHUNK_BYTES = 256 * 1024
 /** Blobs up to this many bytes are offered as they are in memory. */
@@ -38,6 +39,9 @@ export class MemoryBlobs implements Blobs {
   /** Streams that are open now. */
   openStreams = 0
   opened = 0
+  /** True if blobs can be had without opening them; how often they were. */
+  inMemoryToo = false
+  atOnce = 0
   /** What `open` waits for before it answers. */
   gate: Promise<void> | undefined
 
@@ -45,6 +49,12 @@ export class MemoryBlobs implements Blobs {
     const digest = digestOf(bytes)
     this.#blobs.set(digest, bytes)
     return digest
+  }
+
+  inMemory(key: TaskKey): Buffer | undefined {
+    const bytes = this.inMemoryToo ? this.#blobs.get(key as Digest) : undefined
+    if (bytes !== undefined) this.atOnce++
+    return bytes
   }
 
   async open(

@@ -67,6 +67,8 @@ export async function startProxy({ writeClient, ...init }: HarnessInit = {}) {
     /** Throws for blobs that the source does not give. */
     judgeBlob: (_source: SourceRef, _digest: Digest): void => {},
     mayRead: true,
+    /** True if callers' rights are known without a question. */
+    isKnown: false,
     accessError: undefined as PantalaError | undefined,
     forward: (_path: string, _authorization?: string): Forwarded | Promise<Forwarded> => ({
       status: 200,
@@ -102,6 +104,7 @@ export async function startProxy({ writeClient, ...init }: HarnessInit = {}) {
       }
       return { key: digest, source }
     },
+    admitKnown: (_source, digest) => (behaviour.isKnown ? { key: digest } : undefined),
   }
   const registry = {
     async forward(source: SourceRef, _method: string, path: string): Promise<ForwardAnswer> {

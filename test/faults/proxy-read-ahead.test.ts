@@ -163,6 +163,7 @@ test('four layers at a time, and none for longer than ten minutes', async () => 
       sizeOf: () => 7,
       nextLayer: (_source, layer) => digestOfText(`after ${layer}`),
       admit: async (_source, digest) => ({ key: digest, source }),
+      admitKnown: () => undefined,
     },
     logger: createLogger({ name: 'ahead', level: 'silent', format: 'json' }),
     metrics: {

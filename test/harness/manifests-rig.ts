@@ -1,4 +1,5 @@
 // Manifests with a scripted source, a clock that is turned by hand, and everything they log or keep within reach.
+import assert from 'node:assert/strict'
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -77,8 +78,18 @@ export class ManifestsRig {
     return this.manifests.get({ source: this.source(authorization), reference, accept }, this.signal)
   }
 
-  admit(digest: Digest, authorization?: string) {
-    return this.manifests.admit(this.source(authorization), digest, false, this.signal)
+  /** What is known without a question must be what comes of asking. */
+  async admit(digest: Digest, authorization?: string) {
+    const source = this.source(authorization)
+    const known = this.manifests.admitKnown(source, digest)
+    const admitted = await this.manifests.admit(source, digest, false, this.signal)
+    assert.deepEqual(known ?? admitted, admitted)
+    return admitted
+  }
+
+  /** What `admit` may be spared for: the key, if it is known that the caller may have the blob. */
+  known(digest: Digest, authorization?: string) {
+    return this.manifests.admitKnown(this.source(authorization), digest)?.key
   }
 
   sizeOf(digest: Digest) {

@@ -252,3 +252,32 @@ test('no credential is logged or written, and tags seen with one are not written
     await rig.restart()
     await assert.rejects(rig.get('v1', alice), away)
   }))
+
+test('what is known is said without a question, and nothing else', () =>
+  withPrivateImage(async rig => {
+    await rig.get('v1', alice)
+    // Its manifest names it: for private content that is not enough.
+    assert.equal(rig.known(layer, alice), undefined)
+    await rig.admit(layer, alice)
+    rig.client.asked.length = 0
+    assert.equal(rig.known(layer, alice), kept)
+    for (const other of [undefined, mallory]) assert.equal(rig.known(layer, other), undefined)
+    assert.equal(rig.known(config, alice), undefined)
+    rig.manifests.noteWrite(rig.source(alice), layer)
+    assert.equal(rig.known(layer, alice), undefined)
+    await rig.admit(layer, alice)
+    rig.clock.skip(61_000)
+    assert.equal(rig.known(layer, alice), undefined)
+    assert.deepEqual(rig.client.asked, ['length'])
+  }))
+
+test('what anyone may have is known from the manifest that names it', () =>
+  ManifestsRig.run(async rig => {
+    rig.client.put('v1', image)
+    assert.equal(rig.known(layer), undefined)
+    await rig.get('v1')
+    assert.equal(rig.known(layer), layer)
+    assert.equal(rig.known(`sha256:${'3'.repeat(64)}`), undefined)
+    rig.clock.skip(61_000)
+    assert.equal(rig.known(layer), undefined)
+  }))
