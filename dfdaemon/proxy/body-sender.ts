@@ -57,7 +57,11 @@ export class BodySender {
     if (!response.destroyed) response.end(bytes)
     // Nothing waits in this process any more; a client that goes away without reading it is nothing to wait for.
     const isHandedOver = response.writableLength === 0 && !response.destroyed
-    if (!isHandedOver) await this.#withinDeadline(done => response.once('finish', () => done()))
+    if (!isHandedOver) {
+      // A stream of HTTP/2 that was reset ends so, too.
+      const isSent = () => (response.writableFinished ? undefined : new Error('reset'))
+      await this.#withinDeadline(done => response.once('finish', () => done(isSent())))
+    }
     this.#init.onSent?.(bytes.byteLength)
   }
 

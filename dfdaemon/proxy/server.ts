@@ -1,9 +1,11 @@
 // One listener of the registry that runtimes pull from: takes connections, and gives each request to the desk with the face it came by.
+import { lookup } from 'node:dns/promises'
+import { once } from 'node:events'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
-import { fastify } from 'fastify'
+import type { Duplex } from 'node:stream'
 import { isPantalaError } from '../../shared/errors.ts'
-import { baseUrlOf, explainListenFailure, noSchemas } from '../../shared/http-face.ts'
+import { baseUrlOf, explainListenFailure } from '../../shared/http-face.ts'
 import type { Face, ForwardProxy } from './proxy-context.ts'
 import type { RequestDesk } from './request-desk.ts'
 import { TlsPort, type TlsPortInit } from './tls-port.ts'
@@ -104,7 +106,7 @@ export class ProxyServer {
   }
 }
 
-/** The framework opens and closes the port; requests go round it, since none needs a route, and its objects for each cost a tenth of a small answer. */
+/** Plain HTTP, without a router: there is one route. `localhost` is every address that it stands for, as clients may take any of them. */
 function openPlainPort({
   serve,
   forwardProxy,
@@ -114,34 +116,60 @@ function openPlainPort({
   readonly forwardProxy: ForwardProxy | undefined
   readonly connectionsMax: number
 }): OpenPort {
-  const open = (): Server => {
+  const servers: Server[] = []
+  const makeServer = (): Server => {
     const server = createServer(httpLimits, serve)
     server.maxConnections = connectionsMax
+    server.on('clientError', refuseNonsense)
     if (forwardProxy !== undefined)
       server.on('connect', (request, socket, head) => forwardProxy.connect(request, socket as Socket, head))
     // Who waits with a body for leave to send it gets it only once the registry takes the request.
     server.on('checkContinue', serve)
+    servers.push(server)
     return server
   }
-  const server = fastify({
-    logger: false,
-    schemaController: noSchemas,
-    serverFactory: open,
-    forceCloseConnections: true,
-    return503OnClosing: false,
-    // A TLS ClientHello, or any other nonsense, is refused at once: docker and podman try TLS first and wait for the refusal.
-    clientErrorHandler: (_error, socket) => {
-      if (socket.writable)
-        socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n')
-      socket.destroySoon?.()
-    },
-  })
-  return {
-    address: () => server.server.address(),
-    listen: async (host, port) => void (await server.listen({ host, port, backlog: 1024 })),
-    stopListening: () => void server.server.close(),
-    close: () => server.close(),
+  const stopListening = (): void => {
+    for (const server of servers) server.close()
   }
+  const portOf = (server: Server): number => (server.address() as AddressInfo).port
+  const listen = async (host: string, port: number): Promise<void> => {
+    const [first, ...others] = await addressesOf(host)
+    const main = makeServer()
+    await listenAt(main, first!, port)
+    for (const other of others) {
+      await listenAt(makeServer(), other, portOf(main)).catch(error => {
+        // Named in the hosts file, and not there.
+        if (error.code === 'EADDRNOTAVAIL' || error.code === 'EAFNOSUPPORT') return
+        stopListening()
+        throw error
+      })
+    }
+  }
+  return {
+    address: () => servers[0]?.address() ?? null,
+    listen,
+    stopListening,
+    close: async () => {
+      stopListening()
+      for (const server of servers) server.closeAllConnections()
+    },
+  }
+}
+
+async function addressesOf(host: string): Promise<readonly string[]> {
+  if (host !== 'localhost') return [host]
+  return [...new Set((await lookup(host, { all: true })).map(({ address }) => address))]
+}
+
+async function listenAt(server: Server, host: string, port: number): Promise<void> {
+  await once(server.listen({ host, port, backlog: 1024 }), 'listening')
+}
+
+/** A TLS ClientHello, or any other nonsense, is refused at once: docker and podman try TLS first and wait for the refusal. */
+function refuseNonsense(_error: Error, socket: Duplex): void {
+  if (socket.writable)
+    socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n')
+  else socket.destroy()
 }
 
 /** True for `GET http://host/…`, as an HTTP proxy is asked. */

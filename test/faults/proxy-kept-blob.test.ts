@@ -1,8 +1,13 @@
 // Small blobs in memory are answered at once, and just as all others are: same headers, same counts, same care about who asks and who goes away.
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { connect as connectHttp2 } from 'node:http2'
 import { connect } from 'node:net'
 import { afterEach, beforeEach, test } from 'node:test'
+import { TlsFace } from '../../dfdaemon/proxy/tls-face.ts'
+import { PantalaError } from '../../shared/errors.ts'
+import { testCertificate, testKey } from '../harness/tls-certificate.ts'
 import { until } from '../scripts/session-harness.ts'
 import { startProxy } from './proxy-harness.ts'
 
@@ -44,7 +49,9 @@ test('who would have to be asked about is asked about, and refused if need be', 
   stage.behaviour.mayRead = false
   assert.equal((await stage.ask(path)).status, 200)
   assert.equal(stage.checks.length, 1)
-  assert.equal(stage.blobs.atOnce, 0)
+  stage.behaviour.accessError = new PantalaError('SOURCE_DENIED')
+  assert.equal((await stage.ask(path)).status, 403)
+  assert.deepEqual([stage.blobs.atOnce, stage.blobs.opened], [0, 1])
 })
 
 test('HEAD, ranges, and tokens that may be for another registry go the usual way', async () => {
@@ -104,4 +111,34 @@ test('a client that asks again and again and reads nothing is cut, and holds not
   await until(() => stage.desk.running === 0)
   assert.ok(stage.blobs.atOnce < 400)
   socket.destroy()
+})
+
+test('over HTTP/2, too; a client that resets its stream in the middle has not had it', async t => {
+  const large = stage.blobs.add(randomBytes(60 * 1024))
+  const face = new TlsFace({
+    serve: (request, response) =>
+      void stage.desk.serve(request, response, { registry: 'reg.lab', isFixed: true }),
+  })
+  face.setCertificate({ certificate: testCertificate, key: testKey })
+  await face.listen('127.0.0.1', 0)
+  const { port } = face.address() as { port: number }
+  const session = connectHttp2(`https://localhost:${port}`, {
+    ca: testCertificate,
+    settings: { initialWindowSize: 1000 },
+  })
+  session.on('error', () => {})
+  t.after(() => {
+    session.destroy()
+    face.destroy()
+  })
+  const whole = session.request({ ':path': path })
+  assert.deepEqual(Buffer.concat(await whole.toArray()), blob)
+  const cut = session.request({ ':path': `/v2/team/app/blobs/${large}` })
+  cut.on('error', () => {})
+  await once(cut, 'response')
+  cut.close(8)
+  await until(() => stage.results.length === 2)
+  assert.deepEqual(stage.results, ['ok', 'aborted'])
+  assert.equal(stage.blobs.atOnce, 2)
+  assert.equal(stage.desk.running, 0)
 })

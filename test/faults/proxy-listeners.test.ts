@@ -1,6 +1,8 @@
 // Several ports over one desk: none listens if one cannot, and all close before what runs is waited for.
 import assert from 'node:assert/strict'
+import dns from 'node:dns/promises'
 import { once } from 'node:events'
+import { syncBuiltinESMExports } from 'node:module'
 import { connect } from 'node:net'
 import { type TestContext, test } from 'node:test'
 import { type ListenerInit, ProxyListeners } from '../../dfdaemon/proxy/listeners.ts'
@@ -24,8 +26,8 @@ async function startListeners(t: TestContext) {
   return { ...stage, listeners, urls: listeners.urls as [string, string] }
 }
 
-async function isOpen(url: string): Promise<boolean> {
-  const socket = connect(Number(new URL(url).port), '127.0.0.1')
+async function isOpen(url: string, host = '127.0.0.1'): Promise<boolean> {
+  const socket = connect(Number(new URL(url).port), host)
   const open = await Promise.race([
     once(socket, 'connect').then(() => true),
     once(socket, 'error').then(() => false),
@@ -75,4 +77,27 @@ test('a stop closes all ports at once and lets what runs finish', async t => {
   gate.resolve()
   assert.equal(await (await running).text(), '{"tags":[]}')
   await stopping
+})
+
+test('localhost is every address that it stands for here, under one port', async t => {
+  const { desk } = await startListeners(t)
+  // The last is of a range that no machine has: named in a hosts file, and not there.
+  const addresses = ['127.0.0.1', '127.0.0.2', '127.0.0.1', '192.0.2.1'].map(address => ({
+    address,
+    family: 4,
+  }))
+  t.mock.method(dns, 'lookup', async () => addresses)
+  syncBuiltinESMExports()
+  const listeners = new ProxyListeners(
+    { desk },
+    { listeners: [{ ...initFor('one.lab'), address: { host: 'localhost', port: 0 } }] },
+  )
+  await listeners.start()
+  t.mock.restoreAll()
+  syncBuiltinESMExports()
+  const [url] = listeners.urls as [string]
+  const opened = () => Promise.all(['127.0.0.1', '127.0.0.2'].map(host => isOpen(url, host)))
+  assert.deepEqual(await opened(), [true, true])
+  await listeners.stop(0)
+  assert.deepEqual(await opened(), [false, false])
 })

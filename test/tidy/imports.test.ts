@@ -53,7 +53,7 @@ test('own files import only in the direction of a pull', () => {
 
 /** Packages that only some places may know. */
 const placesOf: Readonly<Record<string, readonly string[]>> = {
-  fastify: ['dfdaemon/proxy/', 'dfdaemon/admin.ts', 'supernode/edge/'],
+  fastify: ['dfdaemon/admin.ts', 'supernode/edge/'],
   libp2p: ['shared/transport/'],
   '@libp2p/': [
     'shared/transport/',
