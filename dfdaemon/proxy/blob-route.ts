@@ -21,7 +21,7 @@ export interface BlobRouteInit {
 const BLOB_TYPE = 'application/octet-stream'
 
 /** Headers of every answer that has the blob, or a part of it. */
-export function blobHeaders(digest: Digest): Record<string, string> {
+export function blobHeaders(digest: Digest) {
   return {
     'content-type': BLOB_TYPE,
     'docker-content-digest': digest,
@@ -55,7 +55,7 @@ export async function serveBlob(
     response.writeHead(200, { ...common, 'content-length': size }).end()
     return true
   }
-  const asked = readAskedRange(exchange, `"${digest}"`)
+  const asked = readAskedRange(exchange, common.etag)
   // What a range means depends on the length, which is told or asked for before anything is fetched.
   const size = asked === undefined ? undefined : await blobs.length(request, signal)
   const spans = size === undefined ? undefined : readRange(asked, size)

@@ -4,7 +4,7 @@ import type { Digest } from '../../shared/digest.ts'
 import type { SourceRef } from '../../shared/protocol/messages.ts'
 import { type BlobRouteComponents, type BlobRouteInit, blobHeaders } from './blob-route.ts'
 import { BodySender } from './body-sender.ts'
-import type { OciRequest } from './oci-path.ts'
+import { type OciRequest, sourceOf } from './oci-path.ts'
 import { versionHeader } from './proxy-context.ts'
 
 /**
@@ -17,16 +17,12 @@ export function serveKeptBlob(
   { asked, request, response }: { asked: OciRequest; request: IncomingMessage; response: ServerResponse },
   init: BlobRouteInit,
 ): Promise<void> | undefined {
-  const { target, registry, repository, isByPath } = asked
+  const { target, isByPath } = asked
   if (target.kind !== 'blob' || request.method !== 'GET') return undefined
   const { range, authorization } = request.headers
   // Whose token may be another registry's is served in two tries.
   if (range !== undefined || (isByPath && authorization !== undefined)) return undefined
-  const source: SourceRef = {
-    registry,
-    repository,
-    ...(authorization === undefined ? {} : { authorization }),
-  }
+  const source = sourceOf(asked, authorization)
   const bytes = findBytes(components, source, target.digest)
   if (bytes === undefined) return undefined
   const leave = components.ahead?.follow(source, target.digest)

@@ -1,6 +1,7 @@
 // Reads the paths of the OCI distribution API and finds which registry a request means. Pure.
 import { type Digest, parseDigest } from '../../shared/digest.ts'
 import { PantalaError } from '../../shared/errors.ts'
+import type { SourceRef } from '../../shared/protocol/messages.ts'
 import type { Face } from './proxy-context.ts'
 
 /** What a request asks for. */
@@ -69,6 +70,11 @@ export function readOciName(
   const registry = readRegistry(named ?? prefixed?.registry ?? face.registry)
   const repository = completeName(registry, prefixed?.repository ?? name)
   return { registry, repository, isByPath: prefixed !== undefined }
+}
+
+/** Whom it asks, in the caller's own name. */
+export function sourceOf({ registry, repository }: OciRequest, authorization: string | undefined): SourceRef {
+  return { registry, repository, ...(authorization === undefined ? {} : { authorization }) }
 }
 
 function splitPath(path: string): { name: string; rest: string; target: OciTarget } {

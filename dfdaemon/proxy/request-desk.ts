@@ -8,7 +8,7 @@ import { serveKeptBlob } from './kept-blob-route.ts'
 import { LayersAhead } from './layers-ahead.ts'
 import { serveManifest } from './manifest-route.ts'
 import { answerError } from './oci-error.ts'
-import { type OciRequest, quoteAsked, readOciPath } from './oci-path.ts'
+import { type OciRequest, quoteAsked, readOciPath, sourceOf } from './oci-path.ts'
 import {
   type Face,
   type ProxyComponents,
@@ -277,11 +277,9 @@ function makeExchange(
   response: ServerResponse,
   signal: AbortSignal,
 ): ProxyExchange {
-  const { registry, repository } = asked
-  const { authorization } = request.headers
   const { path, query } = splitUrl(request.url ?? '')
   return {
-    source: { registry, repository, ...(authorization === undefined ? {} : { authorization }) },
+    source: sourceOf(asked, request.headers.authorization),
     method: request.method === 'HEAD' ? 'HEAD' : 'GET',
     headers: request.headers,
     path,

@@ -3,7 +3,6 @@ import { lookup } from 'node:dns/promises'
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
-import type { Duplex } from 'node:stream'
 import { isPantalaError } from '../../shared/errors.ts'
 import { baseUrlOf, explainListenFailure } from '../../shared/http-face.ts'
 import type { Face, ForwardProxy } from './proxy-context.ts'
@@ -120,7 +119,7 @@ function openPlainPort({
   const makeServer = (): Server => {
     const server = createServer(httpLimits, serve)
     server.maxConnections = connectionsMax
-    server.on('clientError', refuseNonsense)
+    server.on('clientError', (_error, socket) => refuseNonsense(socket as Socket))
     if (forwardProxy !== undefined)
       server.on('connect', (request, socket, head) => forwardProxy.connect(request, socket as Socket, head))
     // Who waits with a body for leave to send it gets it only once the registry takes the request.
@@ -166,10 +165,11 @@ async function listenAt(server: Server, host: string, port: number): Promise<voi
 }
 
 /** A TLS ClientHello, or any other nonsense, is refused at once: docker and podman try TLS first and wait for the refusal. */
-function refuseNonsense(_error: Error, socket: Duplex): void {
+function refuseNonsense(socket: Socket): void {
   if (socket.writable)
     socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n')
-  else socket.destroy()
+  // Its own end is not waited for.
+  socket.destroySoon()
 }
 
 /** True for `GET http://host/…`, as an HTTP proxy is asked. */

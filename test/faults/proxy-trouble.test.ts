@@ -1,8 +1,10 @@
 // The proxy in trouble: what it refuses and how, bodies that fail, clients that leave or hang, floods.
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
 import { connect } from 'node:net'
 import { afterEach, beforeEach, test } from 'node:test'
+import { ProxyServer } from '../../dfdaemon/proxy/server.ts'
 import { PantalaError } from '../../shared/errors.ts'
 import { until } from '../scripts/session-harness.ts'
 import { errorOf, type Forwarded, startProxy } from './proxy-harness.ts'
@@ -185,6 +187,30 @@ test('requests past the bound are 503 at once, and those within it are served', 
   assert.ok(served.length >= 50)
   assert.ok(answers.every(answer => answer.status === 200 || answer.status === 503))
   await until(() => stage.desk.running === 0)
+})
+
+test('who sends nonsense and then neither speaks nor ends takes nobody’s place', async t => {
+  const face = { registry: 'reg.lab', isFixed: true }
+  const narrow = new ProxyServer(
+    { desk: stage.desk },
+    { host: '127.0.0.1', port: 0, face, connectionsMax: 1 },
+  )
+  await narrow.start()
+  t.after(() => narrow.stop(0))
+  const { hostname, port } = new URL(narrow.url)
+  const socket = connect({ host: hostname, port: Number(port), allowHalfOpen: true })
+  t.after(() => socket.destroy())
+  socket.on('error', () => {})
+  socket.write('nonsense\r\n\r\n')
+  socket.resume()
+  await once(socket, 'end')
+  const ask = () =>
+    fetch(`${narrow.url}/v2/`, { headers: { connection: 'close' } }).then(
+      ({ status }) => status,
+      () => 0,
+    )
+  const deadline = performance.now() + 5_000
+  while ((await ask()) !== 200) assert.ok(performance.now() < deadline, 'the place was not given back')
 })
 
 test('a TLS ClientHello on the plain port is refused at once', async () => {
